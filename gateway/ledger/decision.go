@@ -1,0 +1,60 @@
+package ledger
+
+import (
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sealgate/sealgate/policy"
+)
+
+// Outcome is what became of a request.
+type Outcome string
+
+// The outcomes. Undecided is an outage, a timeout or a failed listing: it is answered like neither of the others.
+const (
+	Admit     Outcome = "admit"
+	Deny      Outcome = "deny"
+	Undecided Outcome = "undecided"
+)
+
+// Action is what was asked for.
+type Action string
+
+// The actions.
+const (
+	Pull   Action = "pull"
+	Push   Action = "push"
+	Delete Action = "delete"
+)
+
+// Decision is a verdict given for one request. It holds what is needed to explain it later: who asked for what, under
+// which policy, on which evidence.
+type Decision struct {
+	ID      string    `json:"id"` // a ULID: it sorts by time
+	Time    time.Time `json:"time"`
+	Action  Action    `json:"action"`
+	Outcome Outcome   `json:"outcome"`
+
+	// Audit says that the policy is in audit mode: whatever the outcome, the request was served.
+	Audit bool `json:"audit,omitempty"`
+
+	Client    string `json:"client"` // the address that asked
+	UserAgent string `json:"user_agent,omitempty"`
+	Method    string `json:"method"`
+
+	Repo      string        `json:"repo"`
+	Reference string        `json:"reference"` // the tag or digest as asked for
+	Digest    digest.Digest `json:"digest,omitempty"`
+
+	Policy        string `json:"policy,omitempty"`
+	PolicyVersion string `json:"policy_version"`
+
+	Reasons  []policy.Reason `json:"reasons,omitempty"`
+	Warnings []policy.Reason `json:"warnings,omitempty"`
+
+	// Evidence lists the manifests that carry what the verdict rests on, and for a push the seal.
+	Evidence []digest.Digest `json:"evidence,omitempty"`
+
+	// Cause is why an undecided request could not be decided. It is for the log alone: clients never see it.
+	Cause string `json:"cause,omitempty"`
+}

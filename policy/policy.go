@@ -1,0 +1,268 @@
+// Package policy says, from facts alone, whether a subject is admitted.
+//
+// It is pure: no I/O, no clock and no goroutine of its own, and it imports nothing of Sealgate's but the manifest types.
+// Whatever can be wrong with a policy is found by [Compile]; what compiled cannot fail later. Everything is closed by
+// default: a repository that no rule names is denied, a rule without a pull section admits no pull, a requirement over an
+// empty set is never met, and the zero [Verdict] denies.
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Known is what a policy may refer to by name, each with a fingerprint of what stands behind the name. The fingerprints
+// enter [Policy.Version], so that a verdict under yesterday's key is not taken for one under today's.
+type Known struct {
+	Authorities map[string]string
+	Signers     map[string]string
+}
+
+// Policy is an ordered list of rules, compiled. It is immutable and safe for concurrent use.
+type Policy struct {
+	rules   []*Rule
+	version string
+}
+
+// Rule covers repositories and says what a pull demands and what happens to a push.
+type Rule struct {
+	name         string
+	repositories []glob
+	audit        bool
+	pull         *PullDocument // never both SignedBy and AdmitUnverified
+	push         *PushDocument // never both Seal and AcceptUnsealed
+}
+
+// A Fault is something wrong with a document, at a place in it such as "[0].pull.signed_by.any[1]".
+type Fault struct {
+	Path string
+	Err  error
+}
+
+func (f *Fault) Error() string { return f.Path + ": " + f.Err.Error() }
+func (f *Fault) Unwrap() error { return f.Err }
+
+// Compile turns documents into a policy. The error joins one [Fault] for each thing that is wrong.
+func Compile(docs []Document, known Known) (*Policy, error) {
+	var faults []error
+	fault := func(path, format string, args ...any) {
+		faults = append(faults, &Fault{Path: path, Err: fmt.Errorf(format, args...)})
+	}
+	if len(docs) == 0 {
+		fault("", "no policy: everything would be denied; write at least one")
+	}
+
+	p := &Policy{version: version(docs, known)}
+	names := map[string]bool{}
+	for i, doc := range docs {
+		at := fmt.Sprintf("[%d]", i)
+		if doc.Name == "" {
+			fault(at+".name", "a policy needs a name")
+		}
+		if names[doc.Name] {
+			fault(at+".name", "a second policy named %q", doc.Name)
+		}
+		names[doc.Name] = true
+		p.rules = append(p.rules, compileRule(doc, known, func(path, format string, args ...any) {
+			fault(at+path, format, args...)
+		}))
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return p, nil
+}
+
+func compileRule(doc Document, known Known, fault func(path, format string, args ...any)) *Rule {
+	r := &Rule{name: doc.Name, audit: doc.Mode == "audit"}
+	if doc.Mode != "" && doc.Mode != "audit" && doc.Mode != "enforce" {
+		fault(".mode", "mode %q is neither enforce nor audit", doc.Mode)
+	}
+
+	if len(doc.Repositories) == 0 {
+		fault(".repositories", "names no repository; for all of them write [\"**\"]")
+	}
+	for i, pattern := range doc.Repositories {
+		g, err := compileGlob(pattern)
+		if err != nil {
+			fault(fmt.Sprintf(".repositories[%d]", i), "%w", err)
+		}
+		r.repositories = append(r.repositories, g)
+	}
+
+	if doc.Pull == nil && doc.Push == nil {
+		fault("", "has neither pull nor push: it would refuse everything; write what is allowed, or leave the policy out")
+	}
+	if doc.Pull != nil {
+		compilePull(*doc.Pull, known, fault)
+		pull := *doc.Pull
+		r.pull = &pull
+	}
+	if doc.Push != nil {
+		push := *doc.Push
+		compilePush(&push, known, fault)
+		r.push = &push
+	}
+	return r
+}
+
+func compilePull(pull PullDocument, known Known, fault func(path, format string, args ...any)) {
+	switch by := pull.SignedBy; {
+	case by == nil && !pull.AdmitUnverified:
+		fault(".pull", "demands no signature; name who must have signed in signed_by, or say admit_unverified: true")
+	case by != nil && pull.AdmitUnverified:
+		fault(".pull.admit_unverified", "contradicts signed_by; leave one of them out")
+	case by != nil:
+		compileSignedBy(*by, known, fault)
+	}
+}
+
+func compileSignedBy(by SignedBy, known Known, fault func(path, format string, args ...any)) {
+	const path = ".pull.signed_by"
+	forms := 0
+	for _, list := range []struct {
+		key   string
+		names []string
+	}{{"any", by.Any}, {"all", by.All}, {"of", by.Of}} {
+		if list.names == nil {
+			continue
+		}
+		forms++
+		if len(list.names) == 0 {
+			fault(path+"."+list.key, "names nobody")
+		}
+		for i, name := range list.names {
+			here := fmt.Sprintf("%s.%s[%d]", path, list.key, i)
+			if _, ok := known.Authorities[name]; !ok {
+				fault(here, "unknown authority %q; authorities has %s", name, enumerate(known.Authorities))
+			}
+			if slices.Index(list.names, name) < i {
+				fault(here, "names %q twice", name)
+			}
+		}
+	}
+	if forms != 1 {
+		fault(path, "write exactly one of any, all, and of with at_least")
+	}
+	if by.Of != nil && (by.AtLeast < 1 || by.AtLeast > len(by.Of)) {
+		fault(path+".at_least", "at_least must be between 1 and %d", len(by.Of))
+	}
+	if by.Of == nil && by.AtLeast != 0 {
+		fault(path+".at_least", "at_least goes with of")
+	}
+}
+
+func compilePush(push *PushDocument, known Known, fault func(path, format string, args ...any)) {
+	switch {
+	case push.Seal == nil && !push.AcceptUnsealed:
+		fault(".push", "does not seal; name the signer in seal, or say accept_unsealed: true")
+	case push.Seal != nil && push.AcceptUnsealed:
+		fault(".push.accept_unsealed", "contradicts seal; leave one of them out")
+	case push.Seal != nil:
+		if _, ok := known.Signers[push.Seal.Signer]; !ok {
+			fault(".push.seal.signer", "unknown signer %q; signers has %s", push.Seal.Signer, enumerate(known.Signers))
+		}
+	}
+
+	image := &push.Image
+	switch image.NonRoot {
+	case "":
+		image.NonRoot = allow
+	case allow, warn, deny:
+	default:
+		fault(".push.image.nonroot", "%q is none of allow, warn, deny", image.NonRoot)
+	}
+	if image.MaxBytes < 0 {
+		fault(".push.image.max_bytes", "is negative")
+	}
+	switch {
+	case image.MaxLayers == 0:
+		image.MaxLayers = DefaultMaxLayers
+	case image.MaxLayers < 0:
+		fault(".push.image.max_layers", "is negative")
+	}
+}
+
+// DefaultMaxLayers is what overlay file systems can stack.
+const DefaultMaxLayers = 127
+
+// What a check of an image does when it finds something.
+const (
+	allow = "allow"
+	warn  = "warn"
+	deny  = "deny"
+)
+
+// version fingerprints everything that a verdict depends on besides the evidence.
+func version(docs []Document, known Known) string {
+	all, err := json.Marshal(struct {
+		Docs  []Document
+		Known Known
+	}{docs, known})
+	if err != nil {
+		panic("policy: plain structs always marshal: " + err.Error())
+	}
+	sum := sha256.Sum256(all)
+	return hex.EncodeToString(sum[:8])
+}
+
+// Version names this policy together with the keys behind its names: 16 hexadecimal digits that change when it does.
+func (p *Policy) Version() string { return p.version }
+
+// Rule returns the first rule that covers a repository, nil when none does. A nil rule denies.
+func (p *Policy) Rule(repo string) *Rule {
+	parts := strings.Split(repo, "/")
+	for _, r := range p.rules {
+		for _, g := range r.repositories {
+			if matchParts(g, parts) {
+				return r
+			}
+		}
+	}
+	return nil
+}
+
+// Name is the policy's name, empty for no rule.
+func (r *Rule) Name() string {
+	if r == nil {
+		return ""
+	}
+	return r.name
+}
+
+// Audit reports that refusals under this rule are recorded and warned about, not enforced.
+func (r *Rule) Audit() bool { return r != nil && r.audit }
+
+// Signer names the signer that seals what this rule admits, empty when nothing is sealed.
+func (r *Rule) Signer() string {
+	if r == nil || r.push == nil || r.push.Seal == nil {
+		return ""
+	}
+	return r.push.Seal.Signer
+}
+
+// AllowsPull reports that some pulls can be admitted under this rule.
+func (r *Rule) AllowsPull() bool { return r != nil && (r.audit || r.pull != nil) }
+
+// AllowsPush reports that some pushes can be admitted under this rule.
+func (r *Rule) AllowsPush() bool { return r != nil && (r.audit || r.push != nil) }
+
+// NeedsEvidence reports whether a pull under this rule depends on what is attached to the subject.
+func (r *Rule) NeedsEvidence() bool { return r != nil && r.pull != nil && r.pull.SignedBy != nil }
+
+func enumerate(names map[string]string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	sorted := make([]string, 0, len(names))
+	for name := range names {
+		sorted = append(sorted, name)
+	}
+	slices.Sort(sorted)
+	return strings.Join(sorted, ", ")
+}

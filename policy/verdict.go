@@ -1,0 +1,71 @@
+package policy
+
+import "strings"
+
+// Verdict is the judgement of one subject under one rule. The zero value denies.
+type Verdict struct {
+	admitted bool
+	reasons  []Reason
+	warnings []Reason
+}
+
+// Admitted reports whether the subject may pass. Nothing but a rule that found all its requirements met sets it.
+func (v Verdict) Admitted() bool { return v.admitted }
+
+// Reasons says why the verdict is not an admit, the most important first. It is empty for an admit.
+func (v Verdict) Reasons() []Reason { return v.reasons }
+
+// Warnings are findings that the rule reports without refusing.
+func (v Verdict) Warnings() []Reason { return v.warnings }
+
+// verdict admits only what has no reason against it.
+func verdict(reasons, warnings []Reason) Verdict {
+	return Verdict{admitted: len(reasons) == 0, reasons: reasons, warnings: warnings}
+}
+
+// AdmitEvidence is the verdict on Sigstore's own material: signatures and attestations protect images and run nowhere, so
+// they pass wherever a rule names the repository. The caller vouches that it looked at the content.
+func AdmitEvidence() Verdict { return verdict(nil, nil) }
+
+// Code names a reason for programs. Codes are a promise: they are listed in docs/policy.md and never change meaning.
+type Code string
+
+// The reasons that a policy gives.
+const (
+	NoPolicy      Code = "NO_POLICY"       // no rule names the repository
+	PullClosed    Code = "PULL_CLOSED"     // the rule has no pull section
+	PushClosed    Code = "PUSH_CLOSED"     // the rule has no push section
+	Unpinned      Code = "UNPINNED"        // a tag was asked for where only digests are served
+	Unsigned      Code = "UNSIGNED"        // no signature at all
+	UntrustedSign Code = "UNTRUSTED"       // signatures, but too few by the authorities that the rule wants
+	RunsAsRoot    Code = "RUNS_AS_ROOT"    // the container would run as root, or nobody can tell
+	TooLarge      Code = "IMAGE_TOO_LARGE" // more bytes than the rule allows
+	TooManyLayers Code = "TOO_MANY_LAYERS" // more layers than the rule allows
+)
+
+// The reasons that the gateway gives to protect evidence, whatever a rule says.
+const (
+	EvidenceProtected Code = "EVIDENCE_PROTECTED" // it would remove or replace what protects an image
+	EvidenceMisplaced Code = "EVIDENCE_MISPLACED" // a tag that is kept for evidence would name something else
+	EvidenceTooMuch   Code = "EVIDENCE_TOO_MUCH"  // one more referrer than a verifier would read
+)
+
+// Refuse is the verdict of the gateway itself, where no rule is asked.
+func Refuse(reason Reason) Verdict { return verdict([]Reason{reason}, nil) }
+
+// Reason is one requirement that is not met.
+type Reason struct {
+	Code        Code   `json:"code"`
+	Requirement string `json:"requirement"` // the rule's words, such as "signed_by any of gateway, ci"
+	Subject     string `json:"subject"`     // the digest that it is about
+
+	// Why says what is wrong and Fix what to do about it, each one line for a person. A Fix may hold the placeholders
+	// {image} and {pinned}, which the gateway knows and the policy does not: see [Reason.FixFor].
+	Why string `json:"why"`
+	Fix string `json:"fix,omitempty"`
+}
+
+// FixFor is the fix with the image's names filled in: image as the person asked for it, pinned with its digest.
+func (r Reason) FixFor(image, pinned string) string {
+	return strings.NewReplacer("{image}", image, "{pinned}", pinned).Replace(r.Fix)
+}
