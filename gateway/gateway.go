@@ -1,0 +1,223 @@
+// Package gateway speaks the OCI distribution API in front of registries and stops where the policy has a say.
+//
+// A request is parsed once into a [Target]. Bytes pass through; three things are stopped and judged: a manifest that
+// leaves (pull.go), a manifest that comes in (push.go), and whatever could harm the evidence that is attached to images
+// (evidence.go). Handlers return errors, and one function answers all of them (reply.go). Whatever is not an admit, be it
+// an error, a timeout, a panic or a cancelled request, sends no manifest.
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sealgate/sealgate/gateway/ledger"
+	"github.com/sealgate/sealgate/gateway/upstream"
+	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/policy/manifest"
+)
+
+// Verifier proves what is attached to a subject. It is safe for concurrent use.
+type Verifier interface {
+	// Verify returns what is proven. An error means that it could not find out, never that nothing is there.
+	Verify(ctx context.Context, s policy.Subject) (policy.Evidence, error)
+
+	// Forget drops what is remembered of a subject, because something was attached to it or removed.
+	Forget(s policy.Subject)
+}
+
+// Inspector reads facts from an image itself. It is safe for concurrent use. An error that wraps [manifest.ErrInvalid]
+// says that the image is at fault, any other that it could not be read.
+type Inspector interface {
+	Inspect(ctx context.Context, repo string, m *manifest.Manifest) (policy.Image, error)
+}
+
+// Sealer makes sure that a subject carries our signature, and names the manifests that hold it. It is idempotent and safe
+// for concurrent use. reference is the name that the signature gives the repository.
+type Sealer interface {
+	Seal(ctx context.Context, s policy.Subject, reference string) ([]digest.Digest, error)
+}
+
+// Regime is everything that a decision depends on. It is immutable; a new one replaces it as a whole.
+type Regime struct {
+	Policy     *policy.Policy
+	Registries *upstream.Registries
+	Verifier   Verifier
+	Inspector  Inspector
+	Sealers    map[string]Sealer // by the signer's name
+}
+
+// Options are a gateway's settings. Ledger, Log and Metrics are required.
+type Options struct {
+	Ledger  *ledger.Ledger
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+
+	// ExternalURL is how clients reach the gateway, such as https://registry.acme.dev. It is the registry's name in
+	// signatures and in the fixes that refused people read. Empty: the fixes use the request's Host, and signatures name
+	// the repository alone.
+	ExternalURL string
+
+	// AllowDelete lets clients delete manifests, tags and blobs. What protects an image stays undeletable.
+	AllowDelete bool
+}
+
+// Gateway is the handler of the public listener. It refuses everything until [Gateway.Enforce].
+type Gateway struct {
+	ledger       *ledger.Ledger
+	log          *slog.Logger
+	metrics      *metrics
+	externalHost string
+	allowDelete  bool
+
+	regime    atomic.Pointer[Regime]
+	manifests *manifestCache
+	uploads   *ticketOffice
+	decoys    *decoys
+}
+
+// New makes a gateway.
+func New(o Options) *Gateway {
+	host := o.ExternalURL
+	if _, rest, ok := strings.Cut(host, "://"); ok {
+		host = rest
+	}
+	return &Gateway{
+		ledger: o.Ledger, log: o.Log, metrics: newMetrics(o.Metrics),
+		externalHost: strings.TrimRight(host, "/"), allowDelete: o.AllowDelete,
+		manifests: newManifestCache(), uploads: newTicketOffice(), decoys: newDecoys(),
+	}
+}
+
+// Enforce replaces the regime. Requests under way end under the one they began with.
+func (g *Gateway) Enforce(next *Regime) { g.regime.Store(next) }
+
+// exchange is one request with everything that its handler needs: what was asked, under which regime, of which registry.
+type exchange struct {
+	w  http.ResponseWriter
+	r  *http.Request
+	t  Target
+	re *Regime
+
+	registry *upstream.Registry // nil for what concerns no repository
+	name     string             // of the repository in that registry
+	rule     *policy.Rule       // nil when no policy names the repository
+}
+
+// handlers is the gateway's table of contents.
+var handlers = map[Kind]func(*Gateway, *exchange) error{
+	Ping:           (*Gateway).ping,
+	ListCatalog:    (*Gateway).listCatalog,
+	ListTags:       (*Gateway).listTags,
+	ListReferrers:  (*Gateway).listReferrers,
+	PullManifest:   (*Gateway).pullManifest,
+	PushManifest:   (*Gateway).pushManifest,
+	DeleteManifest: (*Gateway).deleteManifest,
+	PullBlob:       (*Gateway).pullBlob,
+	DeleteBlob:     (*Gateway).deleteBlob,
+	StartUpload:    (*Gateway).startUpload,
+	UploadStatus:   (*Gateway).continueUpload,
+	UploadChunk:    (*Gateway).continueUpload,
+	FinishUpload:   (*Gateway).continueUpload,
+	CancelUpload:   (*Gateway).continueUpload,
+}
+
+// ServeHTTP answers one request.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Docker-Distribution-Api-Version", "registry/2.0")
+	h.Set("X-Content-Type-Options", "nosniff")
+
+	answered := &statusWriter{ResponseWriter: w}
+	t, err := parse(r)
+	defer func() { g.metrics.request(t.Kind, answered.status) }()
+	defer g.recover(answered, r, &t)
+
+	if err == nil {
+		err = g.serve(answered, r, &t)
+	}
+	if err != nil {
+		g.reply(answered, r, t, err)
+	}
+}
+
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, t *Target) error {
+	x := &exchange{w: w, r: r, re: g.regime.Load()}
+	if x.re == nil {
+		return &requestError{http.StatusServiceUnavailable, "UNAVAILABLE", "the gateway is starting"}
+	}
+	if t.Namespace != "" {
+		if err := t.takeNamespace(x.re.Registries); err != nil {
+			return err
+		}
+	}
+	x.t = *t
+	if t.Repo != "" {
+		registry, name, ok := x.re.Registries.Find(t.Repo)
+		if !ok {
+			return &requestError{http.StatusNotFound, "NAME_UNKNOWN", "no registry behind the gateway has this prefix"}
+		}
+		x.registry, x.name, x.rule = registry, name, x.re.Policy.Rule(t.Repo)
+	}
+	return handlers[t.Kind](g, x)
+}
+
+// takeNamespace puts the repository under the prefix of the registry that containerd means: it asks a mirror for
+// library/nginx?ns=docker.io, where other clients ask for docker.io/library/nginx.
+func (t *Target) takeNamespace(registries *upstream.Registries) error {
+	registry := registries.ByName(t.Namespace)
+	if registry == nil {
+		return badRequest("NAME_UNKNOWN", "ns names no registry behind this gateway")
+	}
+	if t.Repo != "" {
+		t.Repo = registry.Prefix() + t.Repo
+		return checkRepository(t.Repo)
+	}
+	return nil
+}
+
+// recover turns a panic into an answer that admits nothing, as long as nothing was sent.
+func (g *Gateway) recover(w *statusWriter, r *http.Request, t *Target) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler || w.status != 0 {
+		panic(http.ErrAbortHandler) // the connection ends without a clean end
+	}
+	g.metrics.panics.Inc()
+	g.log.Error("panic", "kind", string(t.Kind), "repo", t.Repo, "panic", p, "stack", string(debug.Stack()))
+	g.reply(w, r, *t, &requestError{http.StatusInternalServerError, "UNKNOWN", "sealgate failed; nothing was decided"})
+}
+
+// ping answers GET /v2/, the first request of most clients.
+func (g *Gateway) ping(x *exchange) error {
+	x.w.Header().Set("Content-Type", "application/json")
+	_, err := x.w.Write([]byte("{}"))
+	return err
+}
+
+// statusWriter remembers whether and how a request was answered. It keeps the way for zero-copy writes open.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

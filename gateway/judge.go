@@ -1,0 +1,120 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sealgate/sealgate/gateway/ledger"
+	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/policy/manifest"
+)
+
+// judgement is what became of one subject: a verdict, or why there is none.
+type judgement struct {
+	verdict  policy.Verdict
+	evidence []digest.Digest // what the verdict rests on
+	err      error           // it could not be decided; the verdict is then the zero one, which denies
+}
+
+// judge says whether a manifest may be pulled. pinned says that the client named the digest itself.
+func (g *Gateway) judge(ctx context.Context, re *Regime, repo string, pinned bool, m *manifest.Manifest) judgement {
+	s := policy.Subject{Repo: repo, Digest: m.Digest}
+	rule := re.Policy.Rule(repo)
+
+	evidence, err := g.isEvidence(ctx, re, repo, m)
+	if err != nil {
+		return judgement{err: err}
+	}
+	if evidence && rule != nil {
+		return judgement{verdict: policy.AdmitEvidence(), evidence: []digest.Digest{m.Digest}}
+	}
+
+	ev := policy.Evidence{Pinned: pinned}
+	if !rule.NeedsEvidence() {
+		return judgement{verdict: rule.Judge(s, ev, time.Now())}
+	}
+	found, err := re.Verifier.Verify(ctx, s)
+	if err != nil {
+		return judgement{err: fmt.Errorf("verify %s: %w", s, err)}
+	}
+	found.Pinned = pinned
+	verdict := rule.Judge(s, found, time.Now())
+	if verdict.Admitted() {
+		return judgement{verdict: verdict, evidence: carriers(found)}
+	}
+	return g.judgeThroughIndex(ctx, re, rule, s, found, verdict)
+}
+
+// judgeThroughIndex gives a manifest the evidence of an index that lists it, was admitted once in the same repository, and
+// would be admitted now. Without such an index the manifest's own verdict stays.
+func (g *Gateway) judgeThroughIndex(ctx context.Context, re *Regime, rule *policy.Rule, s policy.Subject, own policy.Evidence, verdict policy.Verdict) judgement {
+	for _, index := range g.ledger.Parents(s.Repo, s.Digest) {
+		parent := policy.Subject{Repo: s.Repo, Digest: index}
+		inherited, err := re.Verifier.Verify(ctx, parent)
+		if err != nil {
+			return judgement{err: fmt.Errorf("verify index %s: %w", parent, err)}
+		}
+		inherited.Pinned = true // by the digest under which the ledger keeps it
+		if !rule.Judge(parent, inherited, time.Now()).Admitted() {
+			continue
+		}
+		both := own
+		both.Signatures = append(append([]policy.Signature(nil), own.Signatures...), inherited.Signatures...)
+		if v := rule.Judge(s, both, time.Now()); v.Admitted() {
+			return judgement{verdict: v, evidence: carriers(both)}
+		}
+	}
+	return judgement{verdict: verdict, evidence: carriers(own)}
+}
+
+// carriers lists the manifests that hold the signatures, each once.
+func carriers(ev policy.Evidence) []digest.Digest {
+	var list []digest.Digest
+	seen := map[digest.Digest]bool{}
+	for _, sig := range ev.Signatures {
+		if !seen[sig.Evidence] {
+			seen[sig.Evidence] = true
+			list = append(list, sig.Evidence)
+		}
+	}
+	return list
+}
+
+// decision words a judgement for the record.
+func (j judgement) decision(re *Regime, repo string) ledger.Decision {
+	rule := re.Policy.Rule(repo)
+	d := ledger.Decision{
+		ID: newID(), Time: time.Now().UTC(), Outcome: ledger.Deny,
+		Repo: repo, Policy: rule.Name(), PolicyVersion: re.Policy.Version(), Audit: rule.Audit(),
+		Reasons: j.verdict.Reasons(), Warnings: j.verdict.Warnings(), Evidence: j.evidence,
+	}
+	switch {
+	case j.err != nil:
+		d.Outcome, d.Cause = ledger.Undecided, shorten(j.err.Error(), maxCause)
+	case j.verdict.Admitted():
+		d.Outcome = ledger.Admit
+	}
+	return d
+}
+
+// Judge returns the decision that a pull of a reference, a tag or a digest, would get now. It is not recorded. An error
+// says that there is nothing to decide about: no such repository or manifest, or no usable answer from the registry.
+func (g *Gateway) Judge(ctx context.Context, repo, reference string) (ledger.Decision, error) {
+	re := g.regime.Load()
+	t := Target{Kind: PullManifest, Repo: repo}
+	if err := checkRepository(repo); err != nil {
+		return ledger.Decision{}, err
+	}
+	if err := t.takeReference(reference); err != nil {
+		return ledger.Decision{}, err
+	}
+	m, err := g.fetch(ctx, re, t)
+	if err != nil {
+		return ledger.Decision{}, fmt.Errorf("fetch %s: %w", t.Image(), err)
+	}
+	d := g.judge(ctx, re, repo, t.Tag == "", m).decision(re, repo)
+	d.Action, d.Reference, d.Digest = ledger.Pull, reference, m.Digest
+	return d, nil
+}

@@ -1,0 +1,55 @@
+package gateway
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sealgate/sealgate/gateway/ledger"
+)
+
+// metrics counts by kind, outcome and status class: labels with a fixed set of values. Never by repository, tag, digest or
+// anything else that a client chooses.
+type metrics struct {
+	requests  *prometheus.CounterVec
+	decisions *prometheus.CounterVec
+	panics    prometheus.Counter
+	corrupt   prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealgate_requests_total", Help: "Requests by kind and class of the status that answered them.",
+		}, []string{"kind", "class"}),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealgate_decisions_total", Help: "Decisions by action, outcome and mode of the policy.",
+		}, []string{"action", "outcome", "mode"}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sealgate_panics_total", Help: "Requests that ended in a panic; none of them was admitted.",
+		}),
+		corrupt: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sealgate_upstream_corrupt_total", Help: "Answers of an upstream whose bytes were not those of the digest.",
+		}),
+	}
+	r.MustRegister(m.requests, m.decisions, m.panics, m.corrupt)
+	return m
+}
+
+func (m *metrics) request(kind Kind, status int) {
+	if kind == "" {
+		kind = "unrouted"
+	}
+	class := "aborted"
+	if status >= 100 {
+		class = strconv.Itoa(status/100) + "xx"
+	}
+	m.requests.WithLabelValues(string(kind), class).Inc()
+}
+
+func (m *metrics) decision(d ledger.Decision) {
+	mode := "enforce"
+	if d.Audit {
+		mode = "audit"
+	}
+	m.decisions.WithLabelValues(string(d.Action), string(d.Outcome), mode).Inc()
+}

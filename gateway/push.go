@@ -1,0 +1,183 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sealgate/sealgate/gateway/ledger"
+	"github.com/sealgate/sealgate/gateway/upstream"
+	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/policy/manifest"
+)
+
+// maxIndexDepth bounds how deep indexes list indexes.
+const maxIndexDepth = 3
+
+// pushManifest answers PUT of a manifest: read, inspect, judge, stage, seal, publish.
+//
+// The tag is the commit point. The manifest is stored under its digest and sealed before the tag names it, so that a crash
+// between any two steps leaves an untagged manifest that the pull rule refuses, and a retry completes it.
+func (g *Gateway) pushManifest(x *exchange) error {
+	ctx, cancel := context.WithTimeout(x.r.Context(), manifestDeadline)
+	defer cancel()
+
+	m, err := readManifest(x)
+	if err != nil {
+		return err
+	}
+	if of, list, ok := evidenceSubject(x.t.Tag); ok {
+		return g.pushEvidenceTag(ctx, x, m, of, list)
+	}
+	if m.IsEvidence() {
+		return g.pushEvidence(ctx, x, m)
+	}
+
+	if err := g.admitPush(ctx, x, m); err != nil {
+		return err
+	}
+	if err := x.registry.PutManifest(ctx, x.name, x.t.Reference(), m.MediaType, m.Raw); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	if err := g.attach(ctx, x, m); err != nil {
+		return err
+	}
+	return created(x, m)
+}
+
+// admitPush judges a manifest and, where the rule wants it, stages and seals it. Nil says that it may be published.
+func (g *Gateway) admitPush(ctx context.Context, x *exchange, m *manifest.Manifest) error {
+	s := policy.Subject{Repo: x.t.Repo, Digest: m.Digest}
+	reason, err := g.crowded(ctx, x, m)
+	if err != nil {
+		return err
+	}
+	j := judgement{}
+	if reason != nil {
+		reason.Requirement, reason.Subject = "evidence", m.Digest.String()
+		j.verdict = policy.Refuse(*reason)
+	} else {
+		j.verdict, j.err = g.judgePush(ctx, x, m, 0)
+	}
+	if errors.Is(j.err, manifest.ErrInvalid) || errors.Is(j.err, upstream.ErrNotFound) {
+		return j.err // the request is at fault: nothing was there to decide about
+	}
+
+	if j.err == nil && j.verdict.Admitted() && x.rule.Signer() != "" {
+		j.evidence, j.err = g.stageAndSeal(ctx, x, s, m)
+		if refusal := new(upstream.StatusError); errors.As(j.err, &refusal) && refusal.Status/100 == 4 {
+			return j.err // the registry does not take the manifest
+		}
+	}
+	return g.enforce(x, ledger.Push, m.Digest, j)
+}
+
+// judgePush inspects a manifest, and everything that an index lists, and judges each under the push rule. An index is
+// admitted when its children are.
+func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manifest, depth int) (policy.Verdict, error) {
+	if depth > maxIndexDepth {
+		return policy.Verdict{}, fmt.Errorf("%w: indexes nested deeper than %d", manifest.ErrInvalid, maxIndexDepth)
+	}
+	image, err := x.re.Inspector.Inspect(ctx, x.t.Repo, m)
+	if err != nil {
+		return policy.Verdict{}, fmt.Errorf("inspect %s: %w", m.Digest, err)
+	}
+	verdict := x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, image)
+	if !verdict.Admitted() {
+		return verdict, nil
+	}
+
+	for _, d := range m.Manifests {
+		child, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Digest: d.Digest})
+		if err != nil {
+			return policy.Verdict{}, fmt.Errorf("read %s that the index lists: %w", d.Digest, err)
+		}
+		if d.Size != int64(len(child.Raw)) || d.MediaType != child.MediaType {
+			return policy.Verdict{}, fmt.Errorf("%w: the index lists %s with another size or type", manifest.ErrInvalid, d.Digest)
+		}
+		v, err := g.judgePush(ctx, x, child, depth+1)
+		if err != nil || !v.Admitted() {
+			return v, err
+		}
+		if x.rule.Signer() != "" && !child.IsEvidence() { // pushed around the gateway, or before it sealed
+			if _, err := g.seal(ctx, x, policy.Subject{Repo: x.t.Repo, Digest: child.Digest}); err != nil {
+				return policy.Verdict{}, err
+			}
+		}
+	}
+	return verdict, nil
+}
+
+// stageAndSeal stores the manifest under its digest, where without a signature nobody can pull it, and signs it there.
+func (g *Gateway) stageAndSeal(ctx context.Context, x *exchange, s policy.Subject, m *manifest.Manifest) ([]digest.Digest, error) {
+	if err := x.registry.PutManifest(ctx, x.name, m.Digest.String(), m.MediaType, m.Raw); err != nil {
+		return nil, fmt.Errorf("stage: %w", err)
+	}
+	return g.seal(ctx, x, s)
+}
+
+func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject) ([]digest.Digest, error) {
+	sealer, ok := x.re.Sealers[x.rule.Signer()]
+	if !ok {
+		return nil, fmt.Errorf("seal %s: no signer %q", s, x.rule.Signer())
+	}
+	evidence, err := sealer.Seal(ctx, s, g.sealName(s))
+	if err != nil {
+		return nil, fmt.Errorf("seal %s: %w", s, err)
+	}
+	x.re.Verifier.Forget(s)
+	return evidence, nil
+}
+
+// readManifest reads the request's manifest, bounded, and holds it against the digest that the client named.
+func readManifest(x *exchange) (*manifest.Manifest, error) {
+	if encoding := x.r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return nil, &requestError{http.StatusUnsupportedMediaType, "UNSUPPORTED", "a manifest is pushed as it is, without a Content-Encoding"}
+	}
+	raw, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, manifest.MaxBytes))
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, badRequest("MANIFEST_INVALID", "the manifest did not arrive whole")
+	}
+	m, err := manifest.Parse(raw, x.r.Header.Get("Content-Type"))
+	if err != nil {
+		return nil, err
+	}
+	if x.t.Digest != "" && x.t.Digest.Algorithm().FromBytes(raw) != x.t.Digest {
+		return nil, badRequest("DIGEST_INVALID", "the manifest's digest is %s, not %s", m.Digest, x.t.Digest)
+	}
+	return m, nil
+}
+
+// created answers a stored manifest.
+func created(x *exchange, m *manifest.Manifest) error {
+	h := x.w.Header()
+	stored := m.Digest
+	if x.t.Digest != "" {
+		stored = x.t.Digest
+	}
+	h.Set("Docker-Content-Digest", stored.String())
+	h.Set("Location", location(x, "manifests", x.t.Reference()))
+	h.Set("Content-Length", "0")
+	x.w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+// location is a path at the gateway for what the request's repository holds.
+func location(x *exchange, parts ...string) string {
+	repo := x.t.Repo
+	if x.t.Namespace != "" {
+		repo = strings.TrimPrefix(repo, x.registry.Prefix())
+	}
+	path := "/v2/" + repo + "/" + strings.Join(parts, "/")
+	if x.t.Namespace != "" {
+		path += "?ns=" + x.t.Namespace
+	}
+	return path
+}

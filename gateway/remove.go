@@ -1,0 +1,91 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sealgate/sealgate/gateway/ledger"
+	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/policy/manifest"
+)
+
+// mayDelete refuses deletes where they are not configured, or the repository takes no pushes.
+func (g *Gateway) mayDelete(x *exchange) error {
+	if !g.allowDelete {
+		return &requestError{http.StatusMethodNotAllowed, "UNSUPPORTED", "deleting is not allowed through this gateway"}
+	}
+	if x.rule.AllowsPush() {
+		return nil
+	}
+	return g.enforce(x, ledger.Delete, x.t.Digest, judgement{verdict: x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Image{})})
+}
+
+// protect refuses to delete evidence, whatever mode the policy is in.
+func (g *Gateway) protect(x *exchange, why string) error {
+	j := judgement{verdict: policy.Refuse(policy.Reason{
+		Code: policy.EvidenceProtected, Requirement: "evidence", Subject: x.t.Digest.String(),
+		Why: why, Fix: "what protects an image is removed with the registry's own tools",
+	})}
+	if err := g.enforce(x, ledger.Delete, x.t.Digest, j); err != nil {
+		return err
+	}
+	return &requestError{http.StatusForbidden, "DENIED", "sealgate: " + why} // audit mode lets nobody destroy signatures
+}
+
+// deleteManifest removes a manifest or a tag, where deleting is allowed and it protects nothing.
+func (g *Gateway) deleteManifest(x *exchange) error {
+	ctx, cancel := context.WithTimeout(x.r.Context(), manifestDeadline)
+	defer cancel()
+
+	if err := g.mayDelete(x); err != nil {
+		return err
+	}
+	if _, _, ok := evidenceSubject(x.t.Tag); ok {
+		return g.protect(x, "the tag holds signatures or attestations")
+	}
+	m, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Tag: x.t.Tag, Digest: x.t.Digest})
+	if err != nil {
+		return err
+	}
+	evidence, err := g.isEvidence(ctx, x.re, x.t.Repo, m)
+	if err != nil {
+		return err
+	}
+	if evidence && len(m.Layers)+len(m.Manifests) > 0 {
+		return g.protect(x, "it is a signature or attestation")
+	}
+
+	verdict := x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, policy.Image{})
+	if err := g.enforce(x, ledger.Delete, m.Digest, judgement{verdict: verdict}); err != nil {
+		return err
+	}
+	if err := x.registry.DeleteManifest(ctx, x.name, x.t.Reference()); err != nil {
+		return err
+	}
+	if x.t.Tag == "" {
+		if err := g.forget(ctx, x, m); err != nil {
+			return err
+		}
+	}
+	x.w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// forget drops what is remembered of a deleted manifest, and its entry in the list of its subject's referrers.
+func (g *Gateway) forget(ctx context.Context, x *exchange, m *manifest.Manifest) error {
+	for _, d := range []digest.Digest{m.Digest, x.t.Digest} {
+		g.manifests.remove(manifestKey{x.registry.Name(), x.name, d})
+	}
+	x.re.Verifier.Forget(policy.Subject{Repo: x.t.Repo, Digest: m.Digest})
+	if m.Subject == nil {
+		return nil
+	}
+	subject := policy.Subject{Repo: x.t.Repo, Digest: m.Subject.Digest}
+	defer x.re.Registries.Lock(subject)()
+	if err := x.re.Registries.Detach(ctx, subject, m.Digest); err != nil {
+		return fmt.Errorf("take %s off its subject's list: %w", m.Digest, err)
+	}
+	return nil
+}

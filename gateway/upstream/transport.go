@@ -1,0 +1,134 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// transports are the ways out of one registry. Writes have a pool of their own because a registry may take minutes to
+// answer the end of an upload, and seconds for everything else. Storage, where blobs are redirected to, has one because
+// it is chosen by the registry and must not reach what the registry could not.
+type transports struct {
+	reads, writes, storage *http.Transport
+	reach                  *atomic.Int32
+}
+
+func newTransports(origin *url.URL, roots *x509.CertPool) *transports {
+	t := &transports{reach: new(atomic.Int32)}
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	home := hostPort(origin)
+	toRegistry := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err == nil && address == home {
+			if at, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+				t.reach.Store(int32(reachOf(at.AddrPort().Addr())))
+			}
+		}
+		return conn, err
+	}
+	toStorage := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: t.checkStorage}
+
+	t.reads = newTransport(toRegistry, roots, headerTimeout)
+	t.writes = newTransport(toRegistry, roots, commitTimeout)
+	t.storage = newTransport(toStorage.DialContext, roots, headerTimeout)
+	return t
+}
+
+func newTransport(dial func(context.Context, string, string) (net.Conn, error), roots *x509.CertPool, answer time.Duration) *http.Transport {
+	return &http.Transport{
+		DialContext:            dial,
+		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    dialTimeout,
+		ForceAttemptHTTP2:      true,
+		MaxIdleConnsPerHost:    idleConnections,
+		IdleConnTimeout:        idleTimeout,
+		ResponseHeaderTimeout:  answer,
+		MaxResponseHeaderBytes: maxResponseHeader,
+		DisableCompression:     true, // what is encoded on the way would not hash to its digest
+		WriteBufferSize:        64 << 10,
+		ReadBufferSize:         64 << 10,
+	}
+}
+
+func (t *transports) close() error {
+	t.reads.CloseIdleConnections()
+	t.writes.CloseIdleConnections()
+	t.storage.CloseIdleConnections()
+	return nil
+}
+
+// checkStorage runs with the address that is about to be dialled, behind every name resolution, so that no name, no
+// redirect and no second look-up leads elsewhere.
+func (t *transports) checkStorage(_, address string, _ syscall.RawConn) error {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("redirect to %s: %w", address, err)
+	}
+	if kind := reachOf(at.Addr()); kind > reach(t.reach.Load()) {
+		return fmt.Errorf("redirect to a %s address is refused: the registry itself is at a %s one", kind, reach(t.reach.Load()))
+	}
+	return nil
+}
+
+// reach orders addresses by what a peer could do with a request of ours to them. A registry may redirect blobs to what is
+// at most as inside as it is itself.
+type reach int32
+
+const (
+	public    reach = iota
+	private         // RFC 1918, unique local, shared (RFC 6598)
+	loopback        // this machine
+	linkLocal       // the metadata services of clouds, and whatever is no host at all
+)
+
+func (r reach) String() string { return [...]string{"public", "private", "loopback", "link-local"}[r] }
+
+func reachOf(a netip.Addr) reach {
+	a = a.WithZone("").Unmap()
+	if v4, ok := embeddedV4(a); ok {
+		a = v4
+	}
+	switch {
+	case a.IsLoopback():
+		return loopback
+	case a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() || !a.IsValid() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return linkLocal
+	case a.IsPrivate() || shared.Contains(a):
+		return private
+	}
+	return public
+}
+
+var (
+	shared  = netip.MustParsePrefix("100.64.0.0/10")
+	nat64   = netip.MustParsePrefix("64:ff9b::/96")
+	sixTo4  = netip.MustParsePrefix("2002::/16")
+	thisNet = netip.MustParsePrefix("0.0.0.0/8")
+)
+
+// embeddedV4 finds the IPv4 address that a translator would make of an IPv6 one.
+func embeddedV4(a netip.Addr) (netip.Addr, bool) {
+	if a.Is4() {
+		if thisNet.Contains(a) {
+			return netip.IPv4Unspecified(), true // 0.x.x.x is this machine to some systems
+		}
+		return a, false
+	}
+	b := a.As16()
+	switch {
+	case nat64.Contains(a):
+		return netip.AddrFrom4([4]byte(b[12:16])), true
+	case sixTo4.Contains(a):
+		return netip.AddrFrom4([4]byte(b[2:6])), true
+	}
+	return a, false
+}

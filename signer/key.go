@@ -1,0 +1,109 @@
+package signer
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// Key signs, and tells everything about itself but the secret. It is immutable and safe for concurrent use.
+//
+// Printing a Key in any way, as text, log value or JSON, gives its fingerprint. The private half is held by a function,
+// because nothing that prints or encodes values looks into one.
+type Key struct {
+	signHash    func(hash []byte) ([]byte, error)
+	public      crypto.PublicKey
+	pkix        []byte
+	fingerprint string
+}
+
+// NewKey wraps a private key: ECDSA on P-256, or RSA of at least 2048 bits with PKCS #1 v1.5. Both sign SHA-256, which is
+// what every version of cosign expects of such a key. Other curves and Ed25519 are refused: cosign's versions do not agree
+// on the hash that goes with them.
+func NewKey(private crypto.Signer) (*Key, error) {
+	k := &Key{public: private.Public()}
+	random := rand.Reader
+	switch public := k.public.(type) {
+	case *ecdsa.PublicKey:
+		if public.Curve != elliptic.P256() {
+			return nil, fmt.Errorf("ECDSA key on %s: only P-256 and RSA keys sign here", public.Params().Name)
+		}
+		if _, ok := private.(*ecdsa.PrivateKey); ok {
+			random = nil // RFC 6979: one digest, one signature
+		}
+	case *rsa.PublicKey:
+		if public.N.BitLen() < minRSA {
+			return nil, fmt.Errorf("RSA key of %d bits: at least %d are needed", public.N.BitLen(), minRSA)
+		}
+	default:
+		return nil, fmt.Errorf("key of type %T: only ECDSA P-256 and RSA keys sign here", public)
+	}
+
+	pkix, err := x509.MarshalPKIXPublicKey(k.public)
+	if err != nil {
+		return nil, fmt.Errorf("encode public key: %w", err)
+	}
+	sum := sha256.Sum256(pkix)
+	k.pkix, k.fingerprint = pkix, hex.EncodeToString(sum[:])
+	k.signHash = func(hash []byte) ([]byte, error) { return private.Sign(random, hash, crypto.SHA256) }
+	return k, nil
+}
+
+// Public is the public half.
+func (k *Key) Public() crypto.PublicKey { return k.public }
+
+// PublicPEM is the public half as a PEM block "PUBLIC KEY", which is what `cosign verify --key` reads.
+func (k *Key) PublicPEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: k.pkix})
+}
+
+// Fingerprint is the SHA-256 of the public half in PKIX form, in hexadecimal.
+func (k *Key) Fingerprint() string { return k.fingerprint }
+
+// sign signs data, and returns the hash that was signed as well. A signature that does not verify is not handed out: a
+// deterministic signature that a hardware fault spoilt would tell the key.
+func (k *Key) sign(data []byte) (signature, hash []byte, err error) {
+	sum := sha256.Sum256(data)
+	signature, err = k.signHash(sum[:])
+	if err != nil {
+		return nil, nil, fmt.Errorf("sign with key %s: %w", k.fingerprint, err)
+	}
+	if !k.signed(sum[:], signature) {
+		return nil, nil, errors.New("the signature just made does not verify under its own key")
+	}
+	return signature, sum[:], nil
+}
+
+// signed reports that signature is this key's, over data of that SHA-256.
+func (k *Key) signed(hash, signature []byte) bool {
+	switch public := k.public.(type) {
+	case *ecdsa.PublicKey:
+		return ecdsa.VerifyASN1(public, hash, signature)
+	case *rsa.PublicKey:
+		return rsa.VerifyPKCS1v15(public, crypto.SHA256, hash, signature) == nil
+	}
+	return false
+}
+
+// String, Format, LogValue and MarshalJSON name the key by its fingerprint, whatever the verb.
+func (k Key) String() string { return "key " + k.fingerprint }
+
+// Format is for package fmt.
+func (k Key) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
+
+// LogValue is for package slog.
+func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+// MarshalJSON is for package json.
+func (k Key) MarshalJSON() ([]byte, error) { return json.Marshal(k.String()) }

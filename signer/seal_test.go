@@ -1,0 +1,530 @@
+package signer
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/quick"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/policy/manifest"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/sign"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/sigstore/sigstore/pkg/signature/payload"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+const host = "registry.acme.dev:5000/"
+
+func mustSeal(t testing.TB, s *Sealer, subject policy.Subject) []digest.Digest {
+	t.Helper()
+	sealed, err := s.Seal(context.Background(), subject, host+subject.Repo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sealed
+}
+
+// count counts a key's valid signatures of a subject in each format, read and verified independently of what wrote them. It
+// fails the test where a manifest names a blob that is missing, or a list a manifest.
+func count(t testing.TB, store Store, subject policy.Subject, key *Key) map[Format]int {
+	t.Helper()
+	ctx := context.Background()
+	found := map[Format]int{}
+	verifier := must(signature.LoadVerifier(key.Public(), crypto.SHA256))
+
+	raw, mediaType, err := store.Manifest(ctx, subject.Repo, strings.Replace(subject.Digest.String(), ":", "-", 1)+".sig")
+	if err == nil {
+		m := must(manifest.Parse(raw, mediaType))
+		must(store.Blob(ctx, subject.Repo, m.Config.Digest, 1<<20))
+		for _, layer := range m.Layers {
+			said := must(store.Blob(ctx, subject.Repo, layer.Digest, 1<<20))
+			sig := must(base64.StdEncoding.DecodeString(layer.Annotations["dev.cosignproject.cosign/signature"]))
+			var simple payload.Cosign
+			if verifier.VerifySignature(bytes.NewReader(sig), bytes.NewReader(said)) == nil && simple.UnmarshalJSON(said) == nil &&
+				simple.Image.DigestStr() == subject.Digest.String() && simple.ClaimedIdentity == host+subject.Repo {
+				found[Tag]++
+			}
+		}
+	} else if !absent(err) {
+		t.Fatal(err)
+	}
+
+	for _, d := range must(store.Listed(ctx, subject)) {
+		raw, mediaType, err := store.Manifest(ctx, subject.Repo, d.Digest.String())
+		if err != nil {
+			t.Fatalf("listed, but not there: %v", err)
+		}
+		m := must(manifest.Parse(raw, mediaType))
+		must(store.Blob(ctx, subject.Repo, m.Config.Digest, 1<<20))
+		var b bundle.Bundle
+		if b.UnmarshalJSON(must(store.Blob(ctx, subject.Repo, m.Layers[0].Digest, 1<<30))) != nil {
+			continue
+		}
+		v := must(verify.NewVerifier(must(trust(key)), verify.WithNoObserverTimestamps()))
+		proven, err := v.Verify(&b, verify.NewPolicy(verify.WithArtifactDigest("sha256", unhex(subject.Digest)), verify.WithKey()))
+		if err == nil && proven.Statement.GetPredicateType() == "https://sigstore.dev/cosign/sign/v1" && m.Subject.Digest == subject.Digest {
+			found[Bundle]++
+		}
+	}
+	return found
+}
+
+func unhex(d digest.Digest) []byte {
+	var raw []byte
+	fmt.Sscanf(d.Encoded(), "%x", &raw)
+	return raw
+}
+
+func wantCount(t testing.TB, store Store, subject policy.Subject, key *Key, tag, bundle int) {
+	t.Helper()
+	if found := count(t, store, subject, key); found[Tag] != tag || found[Bundle] != bundle {
+		t.Errorf("found %d signatures under .sig and %d in bundles, want %d and %d", found[Tag], found[Bundle], tag, bundle)
+	}
+}
+
+// attest attaches an attestation in a bundle, and returns the digest of its manifest.
+func attest(t testing.TB, store Store, subject policy.Subject, key *Key, predicate string) digest.Digest {
+	t.Helper()
+	statement := fmt.Appendf(nil, `{"_type":%q,"subject":[{"digest":{"sha256":%q}}],"predicateType":%q,"predicate":{"a":1}}`,
+		statementType, subject.Digest.Encoded(), predicate)
+	made := must(sign.Bundle(&sign.DSSEData{Data: statement, PayloadType: inTotoPayload}, keypair{key}, sign.BundleOptions{}))
+	return refer(t, store, subject, bundleType, must(protojson.Marshal(made)))
+}
+
+// refer attaches bytes as a referrer.
+func refer(t testing.TB, store Store, subject policy.Subject, mediaType string, content []byte) digest.Digest {
+	t.Helper()
+	ctx := context.Background()
+	layer := describe(mediaType, content)
+	image, _, err := store.Manifest(ctx, subject.Repo, subject.Digest.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, referrer, err := referTo(describe(ocispec.MediaTypeImageManifest, image), layer)
+	if err := errors.Join(err,
+		store.PutBlob(ctx, subject.Repo, layer, content),
+		store.PutBlob(ctx, subject.Repo, ocispec.DescriptorEmptyJSON, []byte("{}")),
+		store.PutManifest(ctx, subject.Repo, referrer.Digest.String(), referrer.MediaType, raw),
+		store.Attach(ctx, subject, referrer),
+	); err != nil {
+		t.Fatal(err)
+	}
+	return referrer.Digest
+}
+
+func TestSealFollowsWhatOthersAttached(t *testing.T) {
+	stranger := newKey(t)
+	signTag := func(t *testing.T, store Store, s policy.Subject) {
+		mustSeal(t, NewSealer(stranger, store, []Format{Tag}), s)
+	}
+	signBundle := func(t *testing.T, store Store, s policy.Subject) {
+		mustSeal(t, NewSealer(stranger, store, []Format{Bundle}), s)
+	}
+	for name, c := range map[string]struct {
+		attach      func(*testing.T, Store, policy.Subject)
+		tag, bundle int
+	}{
+		"nothing":                      {func(*testing.T, Store, policy.Subject) {}, 1, 1},
+		"a .sig":                       {signTag, 1, 0},
+		"a bundle":                     {signBundle, 0, 1},
+		"a .sig and a bundle":          {func(t *testing.T, m Store, s policy.Subject) { signTag(t, m, s); signBundle(t, m, s) }, 0, 1},
+		"an attestation in a bundle":   {func(t *testing.T, m Store, s policy.Subject) { attest(t, m, s, stranger, "https://spdx.dev/Document") }, 0, 1},
+		"a referrer that is no bundle": {func(t *testing.T, m Store, s policy.Subject) { refer(t, m, s, "application/x-notes", []byte("hello")) }, 1, 1},
+		"a bundle that nobody reads":   {func(t *testing.T, m Store, s policy.Subject) { refer(t, m, s, bundleType, []byte("{}")) }, 1, 1},
+		"a bundle larger than ours":    {func(t *testing.T, m Store, s policy.Subject) { refer(t, m, s, bundleType, make([]byte, maxBundle+1)) }, 0, 1},
+		"a .att": {func(t *testing.T, m Store, s policy.Subject) {
+			m.(*memory).put(s.Repo, strings.Replace(s.Digest.String(), ":", "-", 1)+".att", ocispec.MediaTypeImageManifest, []byte("{}"))
+		}, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, key := newMemory(), newKey(t)
+			subject := push(t, store, "prod/app", name)
+			c.attach(t, store, subject)
+			stranges := count(t, store, subject, stranger)
+
+			sealed := mustSeal(t, NewSealer(key, store, nil), subject)
+			wantCount(t, store, subject, key, c.tag, c.bundle)
+			if len(sealed) != c.tag+c.bundle {
+				t.Errorf("returned %d digests, want %d", len(sealed), c.tag+c.bundle)
+			}
+			if after := count(t, store, subject, stranger); !maps.Equal(stranges, after) {
+				t.Errorf("the stranger's signatures were %v and are %v", stranges, after)
+			}
+
+			before := store.names()
+			if again := mustSeal(t, NewSealer(key, store, nil), subject); !slices.Equal(sealed, again) {
+				t.Errorf("sealing again gives %v, was %v", again, sealed)
+			}
+			if after := store.names(); !slices.Equal(before, after) {
+				t.Errorf("sealing again changed what is stored:\n%v\n%v", before, after)
+			}
+		})
+	}
+}
+
+func TestSealWritesTheFormatsItIsTold(t *testing.T) {
+	for _, c := range []struct {
+		formats     []Format
+		tag, bundle int
+	}{{[]Format{Tag}, 1, 0}, {[]Format{Bundle}, 0, 1}, {[]Format{Tag, Bundle}, 1, 1}, {[]Format{Bundle, Tag}, 1, 1}} {
+		store, key := newMemory(), newKey(t)
+		subject := push(t, store, "prod/app", "x")
+		mustSeal(t, NewSealer(newKey(t), store, nil), subject)
+		mustSeal(t, NewSealer(key, store, c.formats), subject)
+		wantCount(t, store, subject, key, c.tag, c.bundle)
+	}
+}
+
+func TestSealOfOwnDoesNotCountAsForeign(t *testing.T) {
+	store, key := newMemory(), newKey(t)
+	subject := push(t, store, "prod/app", "x")
+	mustSeal(t, NewSealer(key, store, []Format{Tag}), subject)
+	attest(t, store, subject, key, "https://spdx.dev/Document")
+	mustSeal(t, NewSealer(key, store, nil), subject)
+	wantCount(t, store, subject, key, 1, 1)
+}
+
+func TestThreat154_FiftySealsAtOnceAreOneSignaturePerFormat(t *testing.T) {
+	store, key := newMemory(), newKey(t)
+	subject := push(t, store, "prod/app", "x")
+	var group sync.WaitGroup
+	for range 50 {
+		group.Go(func() {
+			if _, err := NewSealer(key, store, nil).Seal(context.Background(), subject, host+subject.Repo); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	wantCount(t, store, subject, key, 1, 1)
+}
+
+func TestThreat053_FiftyKeysAtOnceLoseNoSignature(t *testing.T) {
+	store := newMemory()
+	subject := push(t, store, "prod/app", "x")
+	keys := make([]*Key, 50)
+	var group sync.WaitGroup
+	for i := range keys {
+		keys[i] = newKey(t)
+		group.Go(func() {
+			_, err := NewSealer(keys[i], store, []Format{Tag, Bundle}).Seal(context.Background(), subject, host+subject.Repo)
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	for _, key := range keys {
+		wantCount(t, store, subject, key, 1, 1)
+	}
+}
+
+func TestThreat158_TheNewKeySignsBesideTheOld(t *testing.T) {
+	store, old, next := newMemory(), newKey(t), newKey(t)
+	subject := push(t, store, "prod/app", "x")
+	mustSeal(t, NewSealer(old, store, []Format{Tag, Bundle}), subject)
+	mustSeal(t, NewSealer(next, store, []Format{Tag, Bundle}), subject)
+	mustSeal(t, NewSealer(old, store, []Format{Tag, Bundle}), subject)
+	wantCount(t, store, subject, old, 1, 1)
+	wantCount(t, store, subject, next, 1, 1)
+}
+
+func TestTwoGatewaysWithOneKeyWriteTheSameSeal(t *testing.T) {
+	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	var sealed [][]digest.Digest
+	for range 2 {
+		store := newMemory()
+		subject := push(t, store, "prod/app", "x")
+		sealed = append(sealed, mustSeal(t, NewSealer(must(NewKey(private)), store, nil), subject))
+	}
+	if !slices.Equal(sealed[0], sealed[1]) {
+		t.Errorf("one wrote %v, the other %v", sealed[0], sealed[1])
+	}
+}
+
+var errKilled = errors.New("killed")
+
+// TestThreat155 kills the sealer before each of its operations, reads and writes alike, and goes on with a new one.
+func TestThreat155_KilledAnywhereARetryCompletesTheSeal(t *testing.T) {
+	stranger := newKey(t)
+	for name, prepare := range map[string]func(*memory, policy.Subject){
+		"nothing attached": func(*memory, policy.Subject) {},
+		"a .sig attached":  func(m *memory, s policy.Subject) { mustSeal(t, NewSealer(stranger, m, []Format{Tag}), s) },
+		"a bundle attached": func(m *memory, s policy.Subject) {
+			mustSeal(t, NewSealer(stranger, m, []Format{Bundle}), s)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			key := newKey(t)
+			setUp := func() (*memory, policy.Subject) {
+				store := newMemory()
+				subject := push(t, store, "prod/app", "x")
+				prepare(store, subject)
+				return store, subject
+			}
+			whole, subject := setUp()
+			wanted := mustSeal(t, NewSealer(key, whole, nil), subject)
+			counted := count(t, whole, subject, key)
+
+			for survived := 0; ; survived++ {
+				store, subject := setUp()
+				operations := 0
+				store.fail = func(string, string) error {
+					if operations++; operations > survived {
+						return errKilled
+					}
+					return nil
+				}
+				sealed, err := NewSealer(key, store, nil).Seal(t.Context(), subject, host+subject.Repo)
+				store.fail = nil
+				if err == nil {
+					if survived < 6 {
+						t.Errorf("only %d operations, is the store asked at all?", survived)
+					}
+					break
+				}
+				if !errors.Is(err, errKilled) || sealed != nil {
+					t.Fatalf("killed before operation %d: got %v, %v", survived, sealed, err)
+				}
+				for format, n := range count(t, store, subject, key) { // also: nothing dangles
+					if n > counted[format] {
+						t.Errorf("killed before operation %d: %d signatures in format %s", survived, n, format)
+					}
+				}
+
+				sealed = mustSeal(t, NewSealer(key, store, nil), subject)
+				if !slices.Equal(sealed, wanted) || !slices.Equal(store.names(), whole.names()) {
+					t.Errorf("killed before operation %d, then completed: %v, want %v", survived, store.names(), whole.names())
+				}
+			}
+		})
+	}
+}
+
+func TestThreat054_WhatCannotBeReadIsNotTakenForAbsent(t *testing.T) {
+	throttled := errors.New("429")
+	for _, operation := range []string{"Listed", "Manifest", "Blob"} {
+		store, key := newMemory(), newKey(t)
+		subject := push(t, store, "prod/app", "x")
+		mustSeal(t, NewSealer(key, store, nil), subject)
+		mustSeal(t, NewSealer(newKey(t), store, []Format{Tag, Bundle}), subject)
+		before := store.names()
+		seen := 0
+		store.fail = func(o, what string) error {
+			if strings.HasPrefix(o, "Put") || o == "Attach" {
+				t.Errorf("%s of %s after a failed %s", o, what, operation)
+			}
+			if o != operation || what == subject.Digest.String() && o == "Manifest" {
+				return nil
+			}
+			seen++
+			return throttled
+		}
+		_, err := NewSealer(key, store, nil).Seal(t.Context(), subject, host+subject.Repo)
+		if !errors.Is(err, throttled) || seen == 0 {
+			t.Errorf("%s fails: got %v", operation, err)
+		}
+		if !slices.Equal(before, store.names()) {
+			t.Errorf("%s fails: something was written", operation)
+		}
+	}
+}
+
+func TestThreat156_NothingButAnImageOfTheRepositoryIsSigned(t *testing.T) {
+	store, key := newMemory(), newKey(t)
+	good := push(t, store, "prod/app", "x")
+	other := push(t, store, "test/app", "other")
+	mustSeal(t, NewSealer(newKey(t), store, nil), good)
+	blob := []byte("any bytes")
+	if err := store.PutBlob(t.Context(), "prod/app", describe("application/octet-stream", blob), blob); err != nil {
+		t.Fatal(err)
+	}
+	put := func(mediaType, raw string) digest.Digest {
+		store.put("prod/app", digest.FromString(raw).String(), mediaType, []byte(raw))
+		return digest.FromString(raw)
+	}
+	swapped := digest.FromString("what was asked for")
+	store.manifests[at("prod/app", swapped.String())] = store.manifests[at("prod/app", good.Digest.String())]
+
+	for name, d := range map[string]digest.Digest{
+		"a blob":                         digest.FromBytes(blob),
+		"an image of another repository": other.Digest,
+		"a signature":                    digest.FromBytes(store.manifests["prod/app:"+strings.Replace(good.Digest.String(), ":", "-", 1)+".sig"].raw),
+		"a bundle":                       store.listed[good][0].Digest,
+		"a schema 1 manifest":            put("application/vnd.docker.distribution.manifest.v1+json", `{"schemaVersion":1}`),
+		"a manifest with two readings":   put(ocispec.MediaTypeImageIndex, `{"schemaVersion":2,"manifests":[],"manifests":[]}`),
+		"a manifest with other bytes":    swapped,
+		"a tag":                          "latest",
+		"no digest":                      "",
+		"a digest of another algorithm":  digest.SHA512.FromString("x"),
+		"half a digest":                  good.Digest[:20],
+		"an upper-case digest":           digest.Digest("sha256:" + strings.ToUpper(good.Digest.Encoded())),
+	} {
+		subject := policy.Subject{Repo: "prod/app", Digest: d}
+		before := store.names()
+		sealed, err := NewSealer(key, store, nil).Seal(t.Context(), subject, host+"prod/app")
+		if err == nil {
+			t.Errorf("%s was signed: %v", name, sealed)
+		}
+		if !slices.Equal(before, store.names()) {
+			t.Errorf("%s: something was written", name)
+		}
+	}
+}
+
+func TestThreat044_ASignatureNamesTheRepositoryItIsFor(t *testing.T) {
+	store := newMemory()
+	subject := push(t, store, "prod/app", "x")
+	sealer := NewSealer(newKey(t), store, nil)
+	for _, reference := range []string{
+		"prod/app", "acme.dev/prod/app", "127.0.0.1:5000/prod/app", "[::1]:5000/prod/app", "LOCALHOST/prod/app",
+	} {
+		if _, err := sealer.Seal(t.Context(), subject, reference); err != nil {
+			t.Errorf("%q: %v", reference, err)
+		}
+	}
+	for _, reference := range []string{
+		"", "/prod/app", "app", "acme.dev/test/app", "acme.dev/prod/app:v1", "acme.dev/prod/app@" + subject.Digest.String(),
+		"https://acme.dev/prod/app", "acme.dev/x/prod/app", "acme dev/prod/app", "acme.dev\"/prod/app", "acme.devprod/app",
+	} {
+		if _, err := sealer.Seal(t.Context(), subject, reference); err == nil {
+			t.Errorf("%q was accepted", reference)
+		}
+	}
+	if _, err := sealer.Seal(t.Context(), policy.Subject{Digest: subject.Digest}, ""); err == nil {
+		t.Error("no repository was accepted")
+	}
+}
+
+func TestThreat145_OnlyTheGivenDigestIsSigned(t *testing.T) {
+	// Whatever tags say, and whatever else is in the repository: each thing that the key signs names the given digest.
+	store := newMemory()
+	var images []policy.Subject
+	for i := range 8 {
+		images = append(images, push(t, store, "prod/app", fmt.Sprint(i)))
+	}
+	property := func(pick, tagged uint8) bool {
+		subject, other := images[int(pick)%len(images)], images[int(tagged)%len(images)]
+		s := store.manifests[at("prod/app", other.Digest.String())]
+		store.put("prod/app", "latest", s.mediaType, s.raw)
+
+		var said [][]byte
+		key := newKey(t)
+		inner := key.signHash
+		recording := &memory{manifests: store.manifests, blobs: map[string][]byte{}, listed: map[policy.Subject][]ocispec.Descriptor{}, locks: map[policy.Subject]*sync.Mutex{}}
+		maps.Copy(recording.blobs, store.blobs)
+		signed := 0
+		key.signHash = func(hash []byte) ([]byte, error) { signed++; return inner(hash) }
+		recording.manifests = maps.Clone(store.manifests)
+		mustSeal(t, NewSealer(key, recording, nil), subject)
+		for name, raw := range recording.blobs {
+			if _, old := store.blobs[name]; !old && !bytes.Contains(raw, []byte(`"rootfs"`)) && len(raw) > 2 {
+				said = append(said, raw)
+			}
+		}
+		names := 0
+		for _, raw := range said {
+			var b struct {
+				Envelope struct{ Payload []byte } `json:"dsseEnvelope"`
+			}
+			if json.Unmarshal(raw, &b) == nil && b.Envelope.Payload != nil {
+				raw = b.Envelope.Payload
+			}
+			for _, image := range images {
+				if bytes.Contains(raw, []byte(image.Digest.Encoded())) {
+					if image != subject {
+						return false
+					}
+					names++
+				}
+			}
+		}
+		return names == 2 && signed == 2
+	}
+	if err := quick.Check(property, &quick.Config{MaxCount: 40}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnIndexIsSealedAsAnImageIs(t *testing.T) {
+	store, key := newMemory(), newKey(t)
+	child := push(t, store, "prod/app", "x")
+	raw := must(json.Marshal(ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
+		Manifests: []ocispec.Descriptor{{MediaType: ocispec.MediaTypeImageManifest, Digest: child.Digest, Size: 1}},
+	}))
+	store.put("prod/app", "v1", ocispec.MediaTypeImageIndex, raw)
+	index := policy.Subject{Repo: "prod/app", Digest: digest.FromBytes(raw)}
+	mustSeal(t, NewSealer(key, store, nil), index)
+	wantCount(t, store, index, key, 1, 1)
+	wantCount(t, store, child, key, 0, 0)
+}
+
+func TestThreat155_ASignerThatFailsWritesNothing(t *testing.T) {
+	store := newMemory()
+	subject := push(t, store, "prod/app", "x")
+	before := store.names()
+	key := must(NewKey(broken{must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))}))
+	for _, formats := range [][]Format{nil, {Tag}, {Bundle}} {
+		if _, err := NewSealer(key, store, formats).Seal(t.Context(), subject, host+subject.Repo); err == nil ||
+			!strings.Contains(err.Error(), "token removed") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if !slices.Equal(before, store.names()) {
+		t.Error("something was written")
+	}
+}
+
+func TestFormatsAreParsedStrictly(t *testing.T) {
+	for _, c := range []struct {
+		words string
+		want  []Format
+		fails bool
+	}{
+		{"", nil, false}, {"auto", nil, false}, {"tag", []Format{Tag}, false}, {"bundle tag", []Format{Bundle, Tag}, false},
+		{"auto tag", nil, true}, {"tag tag", nil, true}, {"Tag", nil, true}, {"sig", nil, true}, {"auto auto", nil, true},
+	} {
+		got, err := ParseFormats(strings.Fields(c.words))
+		if !slices.Equal(got, c.want) || (err != nil) != c.fails {
+			t.Errorf("%q: got %v, %v", c.words, got, err)
+		}
+	}
+}
+
+func BenchmarkSeal(b *testing.B) {
+	for _, c := range []struct {
+		name    string
+		formats []Format
+	}{{"auto", nil}, {"tag", []Format{Tag}}, {"bundle", []Format{Bundle}}} {
+		b.Run(c.name, func(b *testing.B) {
+			store := newMemory()
+			subject := push(b, store, "prod/app", "x")
+			key := newKey(b)
+			manifests, blobs := maps.Clone(store.manifests), maps.Clone(store.blobs)
+			for b.Loop() {
+				store.manifests, store.blobs = maps.Clone(manifests), maps.Clone(blobs)
+				clear(store.listed)
+				mustSeal(b, NewSealer(key, store, c.formats), subject)
+			}
+		})
+	}
+}

@@ -1,0 +1,16 @@
+package verifier
+
+import "time"
+
+// Bounds of what is read about one subject. Each has a test at the limit and one past it. What exceeds a bound does not
+// count and is reported as rejected; it is never read in part.
+const (
+	MaxReferrers    = 100              // manifests that refer to a subject: more, and none of them is read
+	MaxSignatures   = 100              // signatures under a .sig tag: more, and none of them is read
+	MaxPayloadBytes = 64 << 10         // what is signed: a simple signing payload or an in-toto statement
+	MaxBundleBytes  = 256 << 10        // a bundle that may hold a signature; real ones have 2 to 20 kilobytes
+	MaxTime         = 15 * time.Second // everything about one subject
+
+	maxFetches = 8        // at a time, of each of the two places
+	maxKeyPEM  = 64 << 10 // a public key file
+)

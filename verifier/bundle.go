@@ -1,0 +1,216 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/policy/manifest"
+	"github.com/sealgate/sealgate/verifier/strictjson"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"golang.org/x/sync/errgroup"
+)
+
+// signPredicate is the predicate type by which a statement says that it is a signature.
+const signPredicate = "https://sigstore.dev/cosign/sign/v1"
+
+// predicateAnnotation is where cosign repeats the predicate type on the manifest around a bundle. It is a claim.
+const predicateAnnotation = "dev.sigstore.bundle.predicateType"
+
+// inTotoPayload is the DSSE payload type of an in-toto statement.
+const inTotoPayload = "application/vnd.in-toto+json"
+
+// statementTypes are the in-toto statement versions that are read.
+var statementTypes = [...]string{"https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"}
+
+// referring reads the bundles that refer to the subject: one request for the list, one round of requests for manifests and
+// one for bundles.
+func (v *Verifier) referring(ctx context.Context, s policy.Subject) (findings, error) {
+	listed, err := v.source.Listed(ctx, s)
+	if err != nil {
+		// Whatever the error says: a list that is definitely absent is an empty one, and no error.
+		return findings{}, fmt.Errorf("list referrers: %w", err)
+	}
+	listed, err = distinct(listed)
+	if err != nil {
+		return findings{}, fmt.Errorf("list referrers: %w", err)
+	}
+	if len(listed) > MaxReferrers {
+		return rejected(s.Digest, "%d referrers, at most %d are read", len(listed), MaxReferrers), nil
+	}
+
+	all := make([]findings, len(listed))
+	fetches, ctx := errgroup.WithContext(ctx)
+	fetches.SetLimit(maxFetches)
+	for i, d := range listed {
+		fetches.Go(guarded(func() (err error) {
+			all[i], err = v.referrer(ctx, s, d)
+			return err
+		}))
+	}
+	if err := fetches.Wait(); err != nil {
+		return findings{}, err
+	}
+	return join(all), nil
+}
+
+// distinct drops what is listed twice. A digest that is none makes the whole list nonsense.
+func distinct(listed []ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	seen := make(map[digest.Digest]bool, len(listed))
+	var once []ocispec.Descriptor
+	for _, d := range listed {
+		if err := manifest.CheckDigest(d.Digest); err != nil {
+			return nil, err
+		}
+		if !seen[d.Digest] {
+			seen[d.Digest] = true
+			once = append(once, d)
+		}
+	}
+	return once, nil
+}
+
+// referrer opens one manifest that is listed as referring to the subject. The manifest says what it is, not the list.
+func (v *Verifier) referrer(ctx context.Context, s policy.Subject, d ocispec.Descriptor) (findings, error) {
+	switch d.MediaType {
+	case ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex, manifest.DockerManifest, manifest.DockerIndex:
+	default:
+		return rejected(d.Digest, "a referrer of type %.80q, which is not read", d.MediaType), nil
+	}
+	if d.Size > manifest.MaxBytes {
+		return rejected(d.Digest, "a referrer of %d bytes, at most %d are read", d.Size, manifest.MaxBytes), nil
+	}
+	raw, mediaType, err := fetchManifest(ctx, v.source, s.Repo, d.Digest)
+	if err != nil {
+		return findings{}, err
+	}
+	m, err := manifest.Parse(raw, mediaType)
+	if err != nil {
+		return rejected(d.Digest, "a referrer that is no manifest: %v", err), nil
+	}
+
+	layer, err := bundleLayer(s, m)
+	if err != nil {
+		return rejected(d.Digest, "%v", err), nil
+	}
+	if layer == nil {
+		return findings{}, nil // something else than a bundle: no signature, and nothing that wants to be one
+	}
+	raw, err = fetchBlob(ctx, v.source, s.Repo, *layer, MaxBundleBytes)
+	if err != nil {
+		return findings{}, err
+	}
+	return v.bundle(s, d.Digest, raw), nil
+}
+
+// bundleLayer returns the layer with the bundle, nil where the manifest holds none that could be a signature.
+func bundleLayer(s policy.Subject, m *manifest.Manifest) (*ocispec.Descriptor, error) {
+	var bundles []ocispec.Descriptor
+	for _, layer := range m.Layers {
+		if manifest.IsBundleType(layer.MediaType) {
+			bundles = append(bundles, layer)
+		}
+	}
+	switch {
+	case len(bundles) == 0:
+		return nil, nil
+	case m.Subject == nil || m.Subject.Digest != s.Digest:
+		return nil, errors.New("a bundle that refers to another image, or to none")
+	case len(m.Layers) != 1:
+		return nil, fmt.Errorf("a manifest of %d layers around a bundle, want one", len(m.Layers))
+	}
+	layer := bundles[0]
+	if layer.Size > MaxBundleBytes {
+		if claimed := m.Annotations[predicateAnnotation]; claimed != "" && claimed != signPredicate {
+			return nil, nil // a large attestation, it says: not opening it can only leave a signature out
+		}
+		return nil, fmt.Errorf("a bundle of %d bytes, at most %d are read", layer.Size, MaxBundleBytes)
+	}
+	return &layer, nil
+}
+
+// bundle checks one bundle against all authorities.
+func (v *Verifier) bundle(s policy.Subject, evidence digest.Digest, raw []byte) findings {
+	b := new(bundle.Bundle)
+	if err := b.UnmarshalJSON(raw); err != nil {
+		return rejected(evidence, "a bundle that cannot be read: %v", err)
+	}
+	envelope := b.GetDsseEnvelope()
+	if envelope == nil || envelope.GetPayloadType() != inTotoPayload {
+		return rejected(evidence, "a bundle without an in-toto statement")
+	}
+	// "KeyID is unauthenticated and MUST NOT be used for security decisions" (DSSE protocol): yet the library skips a
+	// signature whose id is not the key's own, and then signers that label their keys differently would not verify.
+	for _, sig := range envelope.GetSignatures() {
+		if sig != nil {
+			sig.Keyid = ""
+		}
+	}
+
+	if len(envelope.GetPayload()) > MaxPayloadBytes {
+		return findings{} // an attestation: what a signature states fits many times over
+	}
+	// Read once, here; the signature below is checked over these very bytes. What is not verified can make the bundle count
+	// less, never more.
+	st, err := readStatement(envelope.GetPayload())
+	if err != nil {
+		return rejected(evidence, "a bundle around a statement that cannot be read: %v", err)
+	}
+	if !slices.Contains(statementTypes[:], st.Type) || st.PredicateType == "" {
+		return rejected(evidence, "a statement of type %.80q and predicate type %.80q", st.Type, st.PredicateType)
+	}
+	if st.PredicateType != signPredicate {
+		return findings{} // an attestation is no signature
+	}
+	if err := st.check(s.Digest); err != nil {
+		return rejected(evidence, "a signature that %v", err)
+	}
+	signers := v.signers(func(a Authority) error { return a.CheckBundle(b, s.Digest) })
+	if len(signers) == 0 {
+		return rejected(evidence, "a signature by an unknown key")
+	}
+	return signedBy(signers, s, evidence)
+}
+
+// statement is what a signature needs of an in-toto statement:
+// https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
+type statement struct {
+	Type          string `json:"_type"`
+	PredicateType string `json:"predicateType"`
+	Subject       []struct {
+		Digest map[string]string `json:"digest"`
+	} `json:"subject"`
+}
+
+func readStatement(payload []byte) (statement, error) {
+	var st statement
+	err := strictjson.Decode(payload, &st)
+	return st, err
+}
+
+// stronger are the digests that a statement may name a subject by, and that we do not know of it. A subject whose strongest
+// digest nobody compared is not matched.
+var stronger = [...]string{"sha384", "sha512", "sha3_256", "sha3_384", "sha3_512"}
+
+// check holds the statement against the subject's SHA-256. The error continues the sentence "a signature that ...".
+func (st statement) check(d digest.Digest) error {
+	if len(st.Subject) == 0 {
+		return errors.New("is for no image")
+	}
+	for _, subject := range st.Subject {
+		if subject.Digest["sha256"] != d.Encoded() {
+			continue
+		}
+		for _, algorithm := range stronger {
+			if _, ok := subject.Digest[algorithm]; ok {
+				return fmt.Errorf("names the image by %s too, which is not compared", algorithm)
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("is for another image, sha256:%.80q", st.Subject[0].Digest["sha256"])
+}

@@ -1,0 +1,221 @@
+package inspect
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/policy/manifest"
+)
+
+// store is a registry's blobs in memory. What is nil fails to come.
+type store map[digest.Digest][]byte
+
+var errOutage = errors.New("connection reset")
+
+func (s store) Blob(_ context.Context, _ string, d digest.Digest, limit int64) ([]byte, error) {
+	raw, ok := s[d]
+	if !ok || raw == nil {
+		return nil, errOutage
+	}
+	if int64(len(raw)) > limit {
+		return nil, fmt.Errorf("%s is larger than %d", d, limit)
+	}
+	return raw, nil
+}
+
+// image makes a manifest and stores its configuration. change may alter the document before it is parsed.
+func image(t *testing.T, s store, config string, change func(*ocispec.Manifest)) *manifest.Manifest {
+	t.Helper()
+	raw := []byte(config)
+	s[digest.FromBytes(raw)] = raw
+	doc := ocispec.Manifest{
+		MediaType: ocispec.MediaTypeImageManifest,
+		Config:    ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(raw), Size: int64(len(raw))},
+		Layers: []ocispec.Descriptor{
+			{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.FromString("one"), Size: 1000},
+			{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.FromString("two"), Size: 200},
+		},
+	}
+	doc.SchemaVersion = 2
+	if change != nil {
+		change(&doc)
+	}
+	document, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := manifest.Parse(document, doc.MediaType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestAnImageIsReadFromItsConfiguration(t *testing.T) {
+	const config = `{"os":"linux","config":{"User":"65532:65532","Env":["A=b"],"Labels":{"user":"root","User":"x"}},"rootfs":{"type":"layers","diff_ids":[]}}`
+	s := store{}
+	m := image(t, s, config, nil)
+	got, err := Inspector{Blobs: s}.Inspect(t.Context(), "prod/app", m)
+	want := policy.Image{Runnable: true, User: "65532:65532", Layers: 2, Bytes: 1200 + int64(len(config))}
+	if err != nil || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+}
+
+func TestAnImageWithoutAUserHasNone(t *testing.T) {
+	for _, config := range []string{`{}`, `{"config":null}`, `{"config":{}}`, `{"config":{"User":""}}`, `{"config":{"User":null}}`} {
+		s := store{}
+		got, err := Read(t.Context(), s, "prod/app", image(t, s, config, nil))
+		if err != nil || got.User != "" || !got.Runnable {
+			t.Errorf("%s: got %+v, %v", config, got, err)
+		}
+	}
+}
+
+func TestAmbiguousConfigurationsAreTheImagesFault(t *testing.T) {
+	for name, config := range map[string]string{
+		"the user twice":            `{"config":{"User":"65532","User":"0"}}`,
+		"the user in another case":  `{"config":{"user":"65532"}}`,
+		"the user in both cases":    `{"config":{"User":"65532","USER":"0"}}`,
+		"the config in two cases":   `{"config":{"User":"65532"},"Config":{"User":"0"}}`,
+		"the config twice":          `{"config":{"User":"65532"},"config":{"User":"0"}}`,
+		"something behind it":       `{"config":{"User":"65532"}}{"config":{"User":"0"}}`,
+		"a user that is no text":    `{"config":{"User":0}}`,
+		"a config that is a list":   `{"config":[]}`,
+		"a list":                    `[]`,
+		"null":                      `null`,
+		"nothing":                   ``,
+		"half of it":                `{"config":{"User":"65532"`,
+		"not UTF-8":                 "{\"config\":{\"User\":\"\xff\"}}",
+		"nested a thousand deep":    `{"x":` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + `}`,
+		"a manifest in its place":   `{"schemaVersion":2,"config":{"mediaType":"x"},"Config":{}}`,
+		"the long s in the history": "{\"hi\u017ftory\":[]}",
+	} {
+		s := store{}
+		got, err := Read(t.Context(), s, "prod/app", image(t, s, config, nil))
+		if !errors.Is(err, ErrInvalid) || !errors.Is(err, manifest.ErrInvalid) || got != (policy.Image{}) {
+			t.Errorf("%s: got %+v, %v, want nothing and %v", name, got, err, ErrInvalid)
+		}
+	}
+}
+
+func TestThreat021_AConfigurationOfAnotherSizeIsTheImagesFault(t *testing.T) {
+	for _, by := range []int64{-1, 1} {
+		s := store{}
+		m := image(t, s, `{"config":{"User":"1"}}`, func(doc *ocispec.Manifest) { doc.Config.Size += by })
+		if got, err := Read(t.Context(), s, "prod/app", m); !errors.Is(err, ErrInvalid) {
+			t.Errorf("size off by %d: got %+v, %v, want %v", by, got, err, ErrInvalid)
+		}
+	}
+}
+
+func TestTheConfigurationIsBounded(t *testing.T) {
+	const config = `{"config":{"User":"1"}}`
+	for size, want := range map[int]error{MaxConfigBytes: nil, MaxConfigBytes + 1: ErrInvalid} {
+		s := store{}
+		m := image(t, s, config+strings.Repeat(" ", size-len(config)), nil)
+		if _, err := Read(t.Context(), s, "prod/app", m); !errors.Is(err, want) {
+			t.Errorf("%d bytes: got %v, want %v", size, err, want)
+		}
+	}
+}
+
+func TestAnOversizedConfigurationIsNotFetched(t *testing.T) {
+	m := image(t, store{}, `{}`, func(doc *ocispec.Manifest) { doc.Config.Size = math.MaxInt64 - 2000 })
+	if _, err := Read(t.Context(), nil, "prod/app", m); !errors.Is(err, ErrInvalid) {
+		t.Errorf("got %v, want %v", err, ErrInvalid)
+	}
+}
+
+func TestSizesThatOverflowAreTheImagesFault(t *testing.T) {
+	s := store{}
+	m := image(t, s, `{}`, func(doc *ocispec.Manifest) { doc.Layers[0].Size = math.MaxInt64 - 100 })
+	if got, err := Read(t.Context(), s, "prod/app", m); !errors.Is(err, ErrInvalid) {
+		t.Errorf("got %+v, %v, want %v", got, err, ErrInvalid)
+	}
+}
+
+func TestAnOutageIsNotTheImagesFault(t *testing.T) {
+	s := store{}
+	m := image(t, s, `{}`, nil)
+	s[m.Config.Digest] = nil
+	if _, err := Read(t.Context(), s, "prod/app", m); !errors.Is(err, errOutage) || errors.Is(err, ErrInvalid) || errors.Is(err, manifest.ErrInvalid) {
+		t.Errorf("got %v, want the outage alone", err)
+	}
+}
+
+func TestOtherBytesThanTheDigestSaysAreNotRead(t *testing.T) {
+	s := store{}
+	m := image(t, s, `{"config":{"User":"0"}}`, nil)
+	s[m.Config.Digest] = bytes.ReplaceAll(s[m.Config.Digest], []byte("0"), []byte("1"))
+	if got, err := Read(t.Context(), s, "prod/app", m); err == nil || errors.Is(err, ErrInvalid) {
+		t.Errorf("got %+v, %v, want an error that does not blame the image", got, err)
+	}
+}
+
+func TestThreat026_WhateverARuntimeWouldStartIsRunnable(t *testing.T) {
+	const docker = "application/vnd.docker.container.image.v1+json"
+	for _, c := range []struct {
+		name, manifest, config string
+		want                   bool
+	}{
+		{"an OCI image", ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig, true},
+		{"a Docker image", manifest.DockerManifest, docker, true},
+		{"an OCI manifest with Docker's configuration", ocispec.MediaTypeImageManifest, docker, true},
+		{"a configuration that docker takes for an image: octet-stream", ocispec.MediaTypeImageManifest, "application/octet-stream", true},
+		{"a configuration that docker takes for an image: json", ocispec.MediaTypeImageManifest, "application/json", true},
+		{"a configuration that docker takes for an image: html", ocispec.MediaTypeImageManifest, "text/html", true},
+		{"a Docker manifest with an artifact's configuration", manifest.DockerManifest, "application/vnd.acme+json", true},
+		{"an artifact", ocispec.MediaTypeImageManifest, "application/vnd.acme+json", false},
+		{"an artifact without a configuration", ocispec.MediaTypeImageManifest, ocispec.MediaTypeEmptyJSON, false},
+	} {
+		s := store{}
+		m := image(t, s, `{"config":{"User":"root"}}`, func(doc *ocispec.Manifest) {
+			doc.MediaType, doc.Config.MediaType = c.manifest, c.config
+		})
+		got, err := Read(t.Context(), s, "prod/app", m)
+		if err != nil || got.Runnable != c.want || c.want && got.User != "root" {
+			t.Errorf("%s: got %+v, %v, want runnable %v", c.name, got, err, c.want)
+		}
+	}
+}
+
+func TestAnIndexIsNotRunnable(t *testing.T) {
+	index := []byte(`{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[]}`)
+	m, err := manifest.Parse(index, ocispec.MediaTypeImageIndex)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Read(t.Context(), nil, "prod/app", m); err != nil || got != (policy.Image{}) {
+		t.Errorf("got %+v, %v, want no facts", got, err)
+	}
+}
+
+// Whatever the configuration, the user that is judged is the one that a plain reader of the format finds.
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(`{"config":{"User":"65532","Env":["A=b"]},"rootfs":{"diff_ids":["sha256:x"]},"history":[{"empty_layer":true}]}`))
+	f.Add([]byte(`{"config":{"User":"65532"},"Config":{"User":"0"}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
+		got, err := readConfig(t.Context(), store{d.Digest: append([]byte{}, raw...)}, "prod/app", d)
+		if err != nil {
+			if !errors.Is(err, ErrInvalid) {
+				t.Errorf("%q: %v does not blame the image", raw, err)
+			}
+			return
+		}
+		var plain ocispec.Image
+		if err := json.Unmarshal(raw, &plain); err == nil && plain.Config.User != got.Config.User {
+			t.Errorf("%q: user reads %q and %q", raw, got.Config.User, plain.Config.User)
+		}
+	})
+}

@@ -1,0 +1,192 @@
+package verifier
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/sigstore/sigstore/pkg/signature/options"
+)
+
+// keyAuthority is whoever holds the private half of a key. Its signatures need no log and no timestamp: the key itself is
+// what is trusted, for as long as it is configured.
+type keyAuthority struct {
+	name        string
+	fingerprint string
+	key         *trustedKey
+	bundles     *verify.Verifier
+}
+
+// NewKeyAuthority returns the authority that holds the private half of pub: ECDSA on P-256, P-384 or P-521, Ed25519, or RSA
+// of at least 2048 bits. Its fingerprint is the SHA-256 of the key in PKIX form, in hexadecimal.
+func NewKeyAuthority(name string, pub crypto.PublicKey) (Authority, error) {
+	key, err := newTrustedKey(pub)
+	if err != nil {
+		return nil, fmt.Errorf("authority %q: %w", name, err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return nil, fmt.Errorf("authority %q: %w", name, err)
+	}
+
+	// Whatever key a bundle hints at, it is checked against this one: a hint is a claim, and following it could only lead
+	// away from the key that is trusted.
+	material := root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) { return key, nil })
+	bundles, err := verify.NewVerifier(material, verify.WithNoObserverTimestamps(), verify.WithoutStatementPredicate())
+	if err != nil {
+		return nil, fmt.Errorf("authority %q: %w", name, err)
+	}
+	sum := sha256.Sum256(der)
+	return &keyAuthority{name: name, fingerprint: hex.EncodeToString(sum[:]), key: key, bundles: bundles}, nil
+}
+
+func (a *keyAuthority) Name() string        { return a.name }
+func (a *keyAuthority) Fingerprint() string { return a.fingerprint }
+
+func (a *keyAuthority) CheckSimpleSigning(payload, sig []byte) error {
+	return a.key.VerifySignature(bytes.NewReader(sig), bytes.NewReader(payload))
+}
+
+func (a *keyAuthority) CheckBundle(b *bundle.Bundle, d digest.Digest) error {
+	sum, err := hex.DecodeString(d.Encoded())
+	if err != nil {
+		return fmt.Errorf("digest %s: %w", d, err)
+	}
+	// WithKey: a certificate inside the bundle is nobody's that we know.
+	_, err = a.bundles.Verify(b, verify.NewPolicy(verify.WithArtifactDigest(d.Algorithm().String(), sum), verify.WithKey()))
+	return err
+}
+
+// trustedKey verifies signatures under one public key. Signers hash differently: cosign v2 takes SHA-256 with any key,
+// cosign v3 the hash that suits the curve, and Ed25519 is used with and without hashing first. Each way is tried; all of
+// them need the private key.
+type trustedKey struct {
+	pub  crypto.PublicKey
+	ways []signature.Verifier
+}
+
+var _ root.TimeConstrainedVerifier = (*trustedKey)(nil)
+
+func newTrustedKey(pub crypto.PublicKey) (*trustedKey, error) {
+	var how [][]signature.LoadOption
+	with := func(o ...signature.LoadOption) { how = append(how, o) }
+	switch pub := pub.(type) {
+	case *ecdsa.PublicKey:
+		if pub == nil || pub.Curve == nil {
+			return nil, errors.New("an ECDSA key without a curve")
+		}
+		switch pub.Curve {
+		case elliptic.P256():
+		case elliptic.P384():
+			with(options.WithHash(crypto.SHA384))
+		case elliptic.P521():
+			with(options.WithHash(crypto.SHA512))
+		default:
+			return nil, fmt.Errorf("an ECDSA key on %s; P-256, P-384 and P-521 are accepted", pub.Params().Name)
+		}
+		if _, err := pub.ECDH(); err != nil {
+			return nil, fmt.Errorf("an ECDSA key that is none: %w", err)
+		}
+		with(options.WithHash(crypto.SHA256))
+	case ed25519.PublicKey:
+		if len(pub) != ed25519.PublicKeySize {
+			return nil, fmt.Errorf("an Ed25519 key of %d bytes", len(pub))
+		}
+		with()
+		with(options.WithED25519ph())
+	case *rsa.PublicKey:
+		if pub == nil || pub.N == nil || pub.N.BitLen() < 2048 {
+			return nil, errors.New("an RSA key of less than 2048 bits")
+		}
+		with(options.WithHash(crypto.SHA256))
+	default:
+		return nil, fmt.Errorf("a key of type %T; ECDSA, Ed25519 and RSA are accepted", pub)
+	}
+
+	key := &trustedKey{pub: pub}
+	for _, o := range how {
+		way, err := signature.LoadVerifierWithOpts(pub, o...)
+		if err != nil {
+			return nil, err
+		}
+		key.ways = append(key.ways, way)
+	}
+	return key, nil
+}
+
+// VerifySignature implements [signature.Verifier].
+func (k *trustedKey) VerifySignature(sig, message io.Reader, opts ...signature.VerifyOption) error {
+	s, err := io.ReadAll(sig)
+	if err != nil {
+		return fmt.Errorf("read signature: %w", err)
+	}
+	m, err := io.ReadAll(message)
+	if err != nil {
+		return fmt.Errorf("read message: %w", err)
+	}
+
+	err = errNoWay // should there be no way to verify, nothing verifies
+	for _, way := range k.ways {
+		if err = way.VerifySignature(bytes.NewReader(s), bytes.NewReader(m), opts...); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+var errNoWay = errors.New("the key verifies nothing")
+
+// PublicKey implements [signature.Verifier].
+func (k *trustedKey) PublicKey(...signature.PublicKeyOption) (crypto.PublicKey, error) {
+	return k.pub, nil
+}
+
+// ValidAtTime implements [root.TimeConstrainedVerifier].
+func (k *trustedKey) ValidAtTime(time.Time) bool { return true }
+
+// ParsePublicKeyPEM reads a file that holds one public key in PKIX form (BEGIN PUBLIC KEY), as cosign and openssl write it,
+// and nothing else: which of two keys would be trusted must not depend on the reader.
+func ParsePublicKeyPEM(raw []byte) (crypto.PublicKey, error) {
+	if len(raw) > maxKeyPEM {
+		return nil, fmt.Errorf("more than %d bytes", maxKeyPEM)
+	}
+	text := bytes.TrimSpace(raw)
+	block, rest := pem.Decode(text)
+	switch {
+	case block == nil:
+		return nil, errors.New("no PEM block; a public key begins with -----BEGIN PUBLIC KEY-----")
+	case bytes.Contains([]byte(block.Type), []byte("PRIVATE KEY")):
+		return nil, fmt.Errorf("a %s; give the public key only, and keep this file away from here", block.Type)
+	case block.Type == "CERTIFICATE":
+		return nil, errors.New("a certificate; give its public key: openssl x509 -pubkey -noout -in FILE")
+	case block.Type == "RSA PUBLIC KEY":
+		return nil, errors.New("an RSA key in PKCS #1; convert it: openssl rsa -RSAPublicKey_in -pubout -in FILE")
+	case block.Type != "PUBLIC KEY":
+		return nil, fmt.Errorf("a PEM block of type %.40q, want PUBLIC KEY", block.Type)
+	case len(bytes.TrimSpace(rest)) > 0:
+		return nil, errors.New("something follows the public key; give one key in a file")
+	case len(block.Headers) > 0 || bytes.Count(text, []byte("-----BEGIN")) != 1 || !bytes.HasPrefix(text, []byte("-----BEGIN")):
+		return nil, errors.New("something stands before or inside the public key; give one key in a file")
+	}
+	pub, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("parse public key: %w", err)
+	}
+	return pub, nil
+}

@@ -1,0 +1,183 @@
+package verifier
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/policy/manifest"
+	"github.com/sealgate/sealgate/verifier/strictjson"
+	"golang.org/x/sync/errgroup"
+)
+
+// signatureAnnotation is where a layer of a .sig manifest carries the signature over its payload, in base64.
+const signatureAnnotation = "dev.cosignproject.cosign/signature"
+
+// simpleSigningType is what critical.type of cosign's payloads says.
+const simpleSigningType = "cosign container image signature"
+
+// signatureTag is where cosign v2 keeps the signatures of a subject.
+func signatureTag(s policy.Subject) string { return "sha256-" + s.Digest.Encoded() + ".sig" }
+
+// tagged reads the signatures under the .sig tag: one request for the manifest, and one round of requests for the payloads.
+func (v *Verifier) tagged(ctx context.Context, s policy.Subject) (findings, error) {
+	tag := signatureTag(s)
+	raw, mediaType, err := v.source.Manifest(ctx, s.Repo, tag)
+	if absent(err) {
+		return findings{}, nil
+	}
+	if err != nil {
+		return findings{}, fmt.Errorf("fetch tag %s: %w", tag, err)
+	}
+
+	m, err := manifest.Parse(raw, mediaType)
+	if err != nil {
+		return rejected(digest.FromBytes(raw), "what is under the .sig tag is no manifest: %v", err), nil
+	}
+	if m.IsIndex() {
+		return rejected(m.Digest, "what is under the .sig tag is an index, not signatures"), nil
+	}
+	if len(m.Layers) > MaxSignatures {
+		return rejected(m.Digest, "%d signatures under the .sig tag, at most %d are read", len(m.Layers), MaxSignatures), nil
+	}
+
+	payloads, err := v.payloads(ctx, s.Repo, m.Layers)
+	if err != nil {
+		return findings{}, err
+	}
+	all := make([]findings, 0, len(m.Layers))
+	for _, layer := range m.Layers {
+		if err := ctx.Err(); err != nil {
+			return findings{}, err
+		}
+		all = append(all, v.simpleSignature(s, m.Digest, layer, payloads[layer.Digest]))
+	}
+	return join(all), nil
+}
+
+// payloads fetches the layers that may be payloads, each digest once: several keys sign the same payload.
+func (v *Verifier) payloads(
+	ctx context.Context, repo string, layers []ocispec.Descriptor,
+) (map[digest.Digest][]byte, error) {
+	var wanted []ocispec.Descriptor
+	for _, layer := range layers {
+		known := slices.ContainsFunc(wanted, func(d ocispec.Descriptor) bool { return d.Digest == layer.Digest })
+		if checkPayload(layer) == nil && !known {
+			wanted = append(wanted, layer)
+		}
+	}
+
+	got := make([][]byte, len(wanted))
+	fetches, ctx := errgroup.WithContext(ctx)
+	fetches.SetLimit(maxFetches)
+	for i, layer := range wanted {
+		fetches.Go(guarded(func() (err error) {
+			got[i], err = fetchBlob(ctx, v.source, repo, layer, MaxPayloadBytes)
+			return err
+		}))
+	}
+	if err := fetches.Wait(); err != nil {
+		return nil, err
+	}
+	payloads := make(map[digest.Digest][]byte, len(wanted))
+	for i, layer := range wanted {
+		payloads[layer.Digest] = got[i]
+	}
+	return payloads, nil
+}
+
+// checkPayload says what keeps a layer from being a payload, before it is fetched.
+func checkPayload(layer ocispec.Descriptor) error {
+	switch {
+	case layer.MediaType != manifest.SimpleSigning:
+		return fmt.Errorf("a layer of type %.80q under the .sig tag", layer.MediaType)
+	case layer.Size > MaxPayloadBytes:
+		return fmt.Errorf("a signature over %d bytes, at most %d are read", layer.Size, MaxPayloadBytes)
+	case layer.Annotations[signatureAnnotation] == "":
+		return errors.New("a layer without a signature under the .sig tag")
+	}
+	return nil
+}
+
+// simpleSignature checks one layer against all authorities. What it says is read only once it is verified.
+func (v *Verifier) simpleSignature(
+	s policy.Subject, evidence digest.Digest, layer ocispec.Descriptor, payload []byte,
+) findings {
+	if err := checkPayload(layer); err != nil {
+		return rejected(evidence, "%v", err)
+	}
+	sig, err := base64.StdEncoding.Strict().DecodeString(layer.Annotations[signatureAnnotation])
+	if err != nil {
+		return rejected(evidence, "a signature that is not base64")
+	}
+	if int64(len(payload)) != layer.Size {
+		return rejected(evidence, "a payload of %d bytes where the manifest says %d", len(payload), layer.Size)
+	}
+
+	signers := v.signers(func(a Authority) error { return a.CheckSimpleSigning(payload, sig) })
+	if len(signers) == 0 {
+		return rejected(evidence, "a signature by an unknown key")
+	}
+	if err := v.checkSimpleSigning(s, payload); err != nil {
+		return rejected(evidence, "a signature by %s that %v", strings.Join(signers, " and "), err)
+	}
+	return signedBy(signers, s, evidence)
+}
+
+// signers asks every authority, whatever the others said.
+func (v *Verifier) signers(check func(Authority) error) (names []string) {
+	for _, a := range v.authorities {
+		if check(a) == nil {
+			names = append(names, a.Name())
+		}
+	}
+	return names
+}
+
+func signedBy(signers []string, s policy.Subject, evidence digest.Digest) (f findings) {
+	for _, name := range signers {
+		f.signatures = append(f.signatures, policy.Signature{Authority: name, Signed: s.Digest, Evidence: evidence})
+	}
+	return f
+}
+
+// simpleSigning is the payload of a signature. "optional" is the signer's to fill and proves nothing; "critical" must hold
+// nothing that we do not understand:
+// https://github.com/containers/image/blob/main/docs/containers-signature.5.md#json-data-format
+type simpleSigning struct {
+	Critical struct {
+		Identity struct {
+			DockerReference string `json:"docker-reference"`
+		} `json:"identity"`
+		Image struct {
+			DockerManifestDigest string `json:"docker-manifest-digest"`
+		} `json:"image"`
+		Type string `json:"type"`
+	} `json:"critical"`
+	Optional map[string]any `json:"optional"`
+}
+
+// checkSimpleSigning reads a verified payload. The error continues the sentence "a signature that ...".
+func (v *Verifier) checkSimpleSigning(s policy.Subject, payload []byte) error {
+	var p simpleSigning
+	if err := strictjson.DecodeExact(payload, &p); err != nil {
+		return fmt.Errorf("cannot be read: %w", err)
+	}
+	critical := p.Critical
+	if critical.Type != simpleSigningType {
+		return fmt.Errorf("is of type %.60q", critical.Type)
+	}
+	if critical.Image.DockerManifestDigest != s.Digest.String() {
+		return fmt.Errorf("is for another image, %.80q", critical.Image.DockerManifestDigest)
+	}
+	if !v.sameRepository(s.Repo, critical.Identity.DockerReference) {
+		return fmt.Errorf("is for another repository, %.120q", critical.Identity.DockerReference)
+	}
+	return nil
+}
