@@ -33,6 +33,9 @@ func (g *Gateway) pullBlob(x *exchange) error {
 		}
 		header.Set("Range", ranges)
 	}
+	if served, err := g.serveFile(x); served || err != nil {
+		return err
+	}
 	resp, err := x.registry.Do(x.r.Context(), upstream.Request{Method: x.r.Method, Path: blobPath(x), Header: header})
 	if err != nil {
 		return err
@@ -60,6 +63,34 @@ func (g *Gateway) pullBlob(x *exchange) error {
 		return stream(x, resp, io.MultiReader(bytes.NewReader(small), body))
 	}
 	return g.serveSmall(x, small)
+}
+
+// serveFile sends a blob that is a file of the embedded registry and too large for a manifest: the kernel copies it to the
+// connection. It reports whether it did.
+func (g *Gateway) serveFile(x *exchange) (served bool, err error) {
+	file, err := x.registry.File(x.name, x.t.Digest)
+	if file == nil || err != nil {
+		return false, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return false, fmt.Errorf("size of blob %s: %w", x.t.Digest, err)
+	}
+	if info.Size() <= manifest.MaxBytes {
+		return false, nil
+	}
+	x.describeBlob()
+	http.ServeContent(x.w, x.r, "", time.Time{}, file)
+	return true, nil
+}
+
+// describeBlob sets the headers that every answer with a blob has.
+func (x *exchange) describeBlob() {
+	h := x.w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Docker-Content-Digest", x.t.Digest.String())
+	h.Set("Etag", `"`+x.t.Digest.String()+`"`)
 }
 
 // maxRange bounds the Range header, in bytes.
@@ -99,10 +130,7 @@ func (g *Gateway) serveSmall(x *exchange, raw []byte) error {
 			return err
 		}
 	}
-	h := x.w.Header()
-	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Docker-Content-Digest", x.t.Digest.String())
-	h.Set("Etag", `"`+x.t.Digest.String()+`"`)
+	x.describeBlob()
 	http.ServeContent(x.w, x.r, "", time.Time{}, bytes.NewReader(raw))
 	return nil
 }
@@ -149,9 +177,7 @@ func stream(x *exchange, resp *http.Response, body io.Reader) error {
 			h.Set(name, value)
 		}
 	}
-	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Docker-Content-Digest", x.t.Digest.String())
-	h.Set("Etag", `"`+x.t.Digest.String()+`"`)
+	x.describeBlob()
 	x.w.WriteHeader(resp.StatusCode)
 	if x.t.Head {
 		return nil

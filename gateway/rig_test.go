@@ -30,7 +30,7 @@ import (
 
 // rig is a gateway of real parts: the embedded registry, a real key, the real verifier and sealer, over real HTTP.
 type rig struct {
-	t          *testing.T
+	t          testing.TB
 	url        string
 	gateway    *gateway.Gateway
 	registries *upstream.Registries
@@ -48,7 +48,7 @@ func sealing() policy.Document {
 	}
 }
 
-func newRig(t *testing.T, docs ...policy.Document) *rig {
+func newRig(t testing.TB, docs ...policy.Document) *rig {
 	t.Helper()
 	embedded, err := upstream.NewEmbedded("local", "", filepath.Join(t.TempDir(), "registry"))
 	if err != nil {
@@ -57,7 +57,7 @@ func newRig(t *testing.T, docs ...policy.Document) *rig {
 	return newRigBefore(t, embedded, docs...)
 }
 
-func newRigBefore(t *testing.T, registry *upstream.Registry, docs ...policy.Document) *rig {
+func newRigBefore(t testing.TB, registry *upstream.Registry, docs ...policy.Document) *rig {
 	t.Helper()
 	t.Cleanup(func() { registry.Close() })
 	registries, err := upstream.NewRegistries(registry)
@@ -88,7 +88,7 @@ func newRigBefore(t *testing.T, registry *upstream.Registry, docs ...policy.Docu
 	return r
 }
 
-func newKey(t *testing.T) *signer.Key {
+func newKey(t testing.TB) *signer.Key {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

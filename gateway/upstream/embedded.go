@@ -35,6 +35,7 @@ func NewEmbedded(name, prefix, directory string) (*Registry, error) {
 		name: name, prefix: prefix, origin: &url.URL{Scheme: "http", Host: "embedded"},
 		reads: transport, writes: transport, storage: nowhere{},
 		referrers: referrersMemory{never: true}, // distribution v3 has no referrers API
+		directory: directory,
 		close:     app.Shutdown,
 	}, nil
 }

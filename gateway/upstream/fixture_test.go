@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -223,4 +224,10 @@ func mustFail(t *testing.T, err error, part string) {
 	if !strings.Contains(err.Error(), part) {
 		t.Fatalf("got the error %q, want one about %q", err, part)
 	}
+}
+
+// isNotFound asks as packages do that cannot name ErrNotFound.
+func isNotFound(err error) bool {
+	var absent interface{ NotFound() bool }
+	return errors.As(err, &absent) && absent.NotFound()
 }

@@ -61,6 +61,7 @@ type Registry struct {
 	credentials *credentials // nil for the embedded registry
 	referrers   referrersMemory
 	locks       locks
+	directory   string // of the embedded registry, else empty
 	close       func() error
 }
 

@@ -36,13 +36,22 @@ func TestHandlerTransportAnswersAsAServerWould(t *testing.T) {
 		"informational answers are no answers": {
 			handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(103); io.WriteString(w, "x") }, status: 200, length: -1, body: "x"},
 		"headers set too late are not sent": {
-			handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); w.Header().Set("Content-Length", "9") }, status: 200, length: -1},
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(200)
+				w.Header().Set("Content-Length", "9")
+			}, status: 200, length: -1},
 		"a HEAD has a length and no body": {
-			method:  http.MethodHead,
-			handler: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "3"); io.WriteString(w, "abc") }, status: 200, length: 3},
+			method: http.MethodHead,
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Length", "3")
+				io.WriteString(w, "abc")
+			}, status: 200, length: 3},
 		"a body that is shorter than declared does not end well": {
-			handler: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "9"); io.WriteString(w, "abc") },
-			status:  200, length: 9, body: "abc", bodyErr: io.ErrUnexpectedEOF},
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Length", "9")
+				io.WriteString(w, "abc")
+			},
+			status: 200, length: 9, body: "abc", bodyErr: io.ErrUnexpectedEOF},
 		"a body is never longer than declared": {
 			handler: func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Length", "3")
