@@ -183,9 +183,7 @@ func stream(x *exchange, resp *http.Response, body io.Reader) error {
 		return nil
 	}
 
-	buffer := buffers.Get().(*[]byte)
-	defer buffers.Put(buffer)
-	n, err := io.CopyBuffer(struct{ io.Writer }{x.w}, struct{ io.Reader }{body}, *buffer)
+	n, err := transfer(x.w, body)
 	if err == nil && resp.ContentLength >= 0 && n != resp.ContentLength {
 		err = io.ErrUnexpectedEOF
 	}
@@ -193,6 +191,17 @@ func stream(x *exchange, resp *http.Response, body io.Reader) error {
 		panic(http.ErrAbortHandler)
 	}
 	return nil
+}
+
+// transfer copies a body by the cheapest way that the connections allow: a body that knows one itself, which from plain HTTP
+// to plain HTTP is the kernel's, or else a large buffer.
+func transfer(w io.Writer, body io.Reader) (int64, error) {
+	if direct, ok := body.(io.WriterTo); ok {
+		return direct.WriteTo(w)
+	}
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{body}, *buffer)
 }
 
 // buffers for streams: 256 KiB make a third fewer system calls' worth of work than net/http's 32.

@@ -37,6 +37,7 @@ const (
 	readTimeout      = 30 * time.Second // for reading a manifest, a small blob or a page as a whole
 	errorBodyTimeout = 5 * time.Second
 	tokenTimeout     = 15 * time.Second
+	closeTimeout     = 10 * time.Second // for requests to the embedded registry to end
 	idleTimeout      = 45 * time.Second // shorter than servers', so that a stream seldom meets a connection that just ended
 
 	maxTokenTime     = time.Hour

@@ -165,7 +165,10 @@ func (r *Registry) authorized(req *http.Request, scopes []string) (*http.Respons
 // roundTrip sends req to the registry. The request that the answer remembers is the one without the secret.
 func (r *Registry) roundTrip(req *http.Request, secret string) (*http.Response, error) {
 	transport := r.reads
-	if req.Method != http.MethodGet && req.Method != http.MethodHead {
+	switch {
+	case req.Method == http.MethodGet && r.blobs != nil && readsBlob(Request{Method: req.Method, Repo: repositoryOf(req.URL.Path), Path: req.URL.Path}):
+		transport = r.blobs
+	case req.Method != http.MethodGet && req.Method != http.MethodHead:
 		transport = r.writes
 	}
 	return send(transport, req, secret)
@@ -217,8 +220,9 @@ func (r *Registry) checked(q Request, resp *http.Response, atRegistry bool) (*ht
 	if resp.StatusCode == http.StatusOK {
 		delete(kept, "Location")
 	}
-	resp.Header, resp.Trailer = kept, nil
-	return resp, nil
+	answer := *resp // the transport writes trailers into its own
+	answer.Header, answer.Trailer = kept, nil
+	return &answer, nil
 }
 
 // scopes are the token scopes that a request needs: as little as it can do with.

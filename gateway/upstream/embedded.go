@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -30,13 +31,15 @@ func NewEmbedded(name, prefix, directory string) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry %s: %w", name, err)
 	}
-	transport := &handlerTransport{app}
+	transport := &handlerTransport{handler: app}
 	return &Registry{
 		name: name, prefix: prefix, origin: &url.URL{Scheme: "http", Host: "embedded"},
 		reads: transport, writes: transport, storage: nowhere{},
 		referrers: referrersMemory{never: true}, // distribution v3 has no referrers API
 		directory: directory,
-		close:     app.Shutdown,
+		close: func() error {
+			return errors.Join(transport.wait(closeTimeout), app.Shutdown())
+		},
 	}, nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -134,7 +133,6 @@ func TestThreat106_ARegistryOutsideLeadsToNothingInside(t *testing.T) {
 }
 
 func TestThreat106_RedirectsEnd(t *testing.T) {
-	var server *httptest.Server
 	for hops, want := range map[int]string{maxHops: "", maxHops + 1: "more than 3 redirects", 1000: "more than 3 redirects"} {
 		left := hops
 		r := behind(t, func(w http.ResponseWriter, r *http.Request) {
@@ -150,7 +148,6 @@ func TestThreat106_RedirectsEnd(t *testing.T) {
 			mustFail(t, err, want)
 		}
 	}
-	_ = server
 }
 
 func TestThreat106_ARedirectNeverLeavesHTTPS(t *testing.T) {

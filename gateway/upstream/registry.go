@@ -55,6 +55,7 @@ type Registry struct {
 	origin       *url.URL
 
 	reads, writes http.RoundTripper // to the registry
+	blobs         http.RoundTripper // to the registry, for reading blobs over plain HTTP; nil: reads
 	storage       http.RoundTripper // to where the registry's blobs are redirected
 	reach         *atomic.Int32     // the kind of address that the registry was dialled at
 
@@ -93,6 +94,9 @@ func New(o Options) (*Registry, error) {
 		reads: t.reads, writes: t.writes, storage: t.storage, reach: t.reach,
 		close: t.close,
 	}
+	if origin.Scheme == "http" {
+		r.blobs = t.blobs
+	}
 	r.credentials = newCredentials(o.Credentials, known, origin, tokenHosts, t.reads)
 	return r, nil
 }
@@ -103,7 +107,8 @@ func (r *Registry) Name() string { return r.name }
 // Prefix is what stands in front of the registry's repository names at the gateway.
 func (r *Registry) Prefix() string { return r.prefix }
 
-// Close ends idle connections and, for the embedded registry, its housekeeping. Requests under way are not ended.
+// Close ends idle connections; requests under way go on. The embedded registry waits for its requests under way, at most
+// ten seconds, and ends its housekeeping.
 func (r *Registry) Close() error { return r.close() }
 
 func checkNames(name, prefix string) error {

@@ -11,12 +11,16 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // handlerTransport sends requests to a handler in this process as if there were a connection between: both bodies stream,
 // a cancelled request cancels the handler, an answer shorter than its Content-Length ends in an error, and a panic is an
 // error.
-type handlerTransport struct{ handler http.Handler }
+type handlerTransport struct {
+	handler http.Handler
+	running sync.WaitGroup // handlers
+}
 
 // RoundTrip returns as soon as the handler has written its header. The handler runs on until its body is read or closed.
 func (t *handlerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -26,11 +30,11 @@ func (t *handlerTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 		body.from, body.left = http.NoBody, 0
 	}
 	answer := newAnswer(req.Method)
-	go func() {
+	t.running.Go(func() {
 		defer cancel()
 		defer body.Close()
 		answer.finish(t.call(answer, received(ctx, req, body)))
-	}()
+	})
 
 	select {
 	case <-answer.begun:
@@ -54,6 +58,21 @@ func (t *handlerTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 		Header: answer.sent, ContentLength: answer.length, Request: req,
 		Body: &answerBody{answer.reader, func() { stop(); cancel() }},
 	}, nil
+}
+
+// wait returns when no handler runs any more, or with an error after at most that long.
+func (t *handlerTransport) wait(most time.Duration) error {
+	done := make(chan struct{})
+	go func() {
+		t.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(most):
+		return errors.New("requests are still under way")
+	}
 }
 
 func (t *handlerTransport) call(w http.ResponseWriter, r *http.Request) (err error) {

@@ -17,7 +17,7 @@ func handled(ctx context.Context, t *testing.T, method string, body io.Reader, l
 		t.Fatal(err)
 	}
 	req.ContentLength = length
-	return (&handlerTransport{handler}).RoundTrip(req)
+	return (&handlerTransport{handler: handler}).RoundTrip(req)
 }
 
 func TestHandlerTransportAnswersAsAServerWould(t *testing.T) {

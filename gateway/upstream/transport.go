@@ -19,6 +19,7 @@ import (
 // it is chosen by the registry and must not reach what the registry could not.
 type transports struct {
 	reads, writes, storage *http.Transport
+	blobs                  *spliceTransport // blobs over plain HTTP
 	reach                  *atomic.Int32
 }
 
@@ -37,6 +38,7 @@ func newTransports(origin *url.URL, roots *x509.CertPool) *transports {
 	}
 	toStorage := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: t.checkStorage}
 
+	t.blobs = &spliceTransport{dial: toRegistry}
 	t.reads = newTransport(toRegistry, roots, headerTimeout)
 	t.writes = newTransport(toRegistry, roots, commitTimeout)
 	t.storage = newTransport(toStorage.DialContext, roots, headerTimeout)
@@ -61,6 +63,7 @@ func newTransport(dial func(context.Context, string, string) (net.Conn, error), 
 
 func (t *transports) close() error {
 	t.reads.CloseIdleConnections()
+	t.blobs.CloseIdleConnections()
 	t.writes.CloseIdleConnections()
 	t.storage.CloseIdleConnections()
 	return nil
