@@ -20,8 +20,8 @@ const (
 	predicateAnnotation = "dev.sigstore.bundle.predicateType"
 )
 
-// bundleLayout is cosign v3's: a manifest with one layer, the bundle, refers to the image as its subject. The bundle is a
-// DSSE envelope around a statement whose predicate type says "signature".
+// bundleLayout is cosign v3's: a manifest with one layer, the bundle, refers to the image as its subject. The bundle is
+// a DSSE envelope around a statement whose predicate type says "signature".
 //
 // The annotation org.opencontainers.image.created, which cosign adds and nobody reads, is left out: it would make every
 // attempt a different manifest.
@@ -59,8 +59,8 @@ func (b *bundleLayout) look(ctx context.Context) (standing, error) {
 	return all, nil
 }
 
-// examine looks at one referrer. It sees a bundle exactly where cosign does: in a manifest with a single layer of a bundle's
-// type that can be read as a bundle of at least version 0.3. What the list says about it does not count.
+// examine looks at one referrer. It sees a bundle exactly where cosign does: in a manifest with a single layer of a
+// bundle's type that can be read as a bundle of at least version 0.3. What the list says about it does not count.
 func (b *bundleLayout) examine(ctx context.Context, referrer digest.Digest, trusted root.TrustedMaterial) (standing, error) {
 	if err := manifest.CheckDigest(referrer); err != nil {
 		return standing{}, err

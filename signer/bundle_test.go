@@ -62,7 +62,8 @@ func TestBundleManifestIsAsCosignWritesIt(t *testing.T) {
 		t.Errorf("statement is %s\nwant %s", b.Envelope.Payload, said)
 	}
 	listed := store.listed[subject]
-	if len(listed) != 1 || listed[0].ArtifactType != bundleType || listed[0].Size != int64(len(raw)) || len(listed[0].Annotations) != 2 {
+	if len(listed) != 1 || listed[0].ArtifactType != bundleType ||
+		listed[0].Size != int64(len(raw)) || len(listed[0].Annotations) != 2 {
 		t.Errorf("listed as %+v", listed)
 	}
 }
@@ -229,8 +230,13 @@ func FuzzJudge(f *testing.F) {
 	f.Add(theirs)
 	f.Add(bytes.Replace(theirs, []byte("v0.3"), []byte("v0.2"), 1))
 	f.Add(bytes.Replace(theirs, []byte(`"signatures"`), []byte(`"signatures":[],"x"`), 1))
-	f.Add([]byte(`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{}},"messageSignature":{"messageDigest":{"algorithm":"SHA2_256","digest":""},"signature":""}}`))
-	f.Add([]byte(`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"x509CertificateChain":{}},"dsseEnvelope":null}`))
+	for _, rest := range []string{
+		`"verificationMaterial":{"publicKey":{}},"messageSignature":{"messageDigest":{"algorithm":"SHA2_256"}}}`,
+		`"verificationMaterial":{"x509CertificateChain":{}},"dsseEnvelope":null}`,
+		`"verificationMaterial":{"certificate":{"rawBytes":""}},"dsseEnvelope":{"signatures":[{"sig":""}]}}`,
+	} {
+		f.Add([]byte(`{"mediaType":"` + bundleType + `",` + rest))
+	}
 	f.Add([]byte(`null`))
 	trusted := must(trust(key))
 	f.Fuzz(func(t *testing.T, raw []byte) {

@@ -19,7 +19,8 @@ import (
 func TestCosignAcceptsTheSeal(t *testing.T) {
 	for label, referrers := range map[string]bool{"with referrers API": true, "with the fallback tag": false} {
 		t.Run(label, func(t *testing.T) {
-			server := httptest.NewServer(ggcr.New(ggcr.WithReferrersSupport(referrers), ggcr.Logger(log.New(io.Discard, "", 0))))
+			server := httptest.NewServer(ggcr.New(
+				ggcr.WithReferrersSupport(referrers), ggcr.Logger(log.New(io.Discard, "", 0))))
 			defer server.Close()
 			store := &registry{url: server.URL, fallback: !referrers}
 			address := strings.TrimPrefix(server.URL, "http://")
@@ -46,7 +47,9 @@ func TestCosignAcceptsTheSeal(t *testing.T) {
 				if (err == nil) != want || want && len(found) != 1 {
 					t.Errorf("the .sig: %d signatures and error %v, want accepted: %v", len(found), err, want)
 				}
-				check.NewBundleFormat, check.ClaimVerifier, check.TrustedMaterial = true, cosign.IntotoSubjectClaimVerifier, must(trust(who))
+
+				check.NewBundleFormat, check.TrustedMaterial = true, must(trust(who))
+				check.ClaimVerifier = cosign.IntotoSubjectClaimVerifier
 				found, _, err = cosign.VerifyImageAttestations(context.Background(), ref, check)
 				if (err == nil) != want || want && len(found) != 1 {
 					t.Errorf("the bundle: %d signatures and error %v, want accepted: %v", len(found), err, want)

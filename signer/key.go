@@ -28,9 +28,9 @@ type Key struct {
 	fingerprint string
 }
 
-// NewKey wraps a private key: ECDSA on P-256, or RSA of at least 2048 bits with PKCS #1 v1.5. Both sign SHA-256, which is
-// what every version of cosign expects of such a key. Other curves and Ed25519 are refused: cosign's versions do not agree
-// on the hash that goes with them.
+// NewKey wraps a private key: ECDSA on P-256, or RSA of at least 2048 bits with PKCS #1 v1.5. Both sign SHA-256, which
+// is what every version of cosign expects of such a key. Other curves and Ed25519 are refused: cosign's versions do not
+// agree on the hash that goes with them.
 func NewKey(private crypto.Signer) (*Key, error) {
 	k := &Key{public: private.Public()}
 	random := rand.Reader

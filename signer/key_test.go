@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"strings"
 	"testing"
 )
@@ -120,7 +121,7 @@ func secrets(t testing.TB, private *ecdsa.PrivateKey) []string {
 	return []string{
 		hex.EncodeToString(raw), strings.ToUpper(hex.EncodeToString(raw)), string(raw), fmt.Sprint(raw),
 		strings.Trim(fmt.Sprint(raw), "[]"), base64.StdEncoding.EncodeToString(raw),
-		private.D.String(), base64.StdEncoding.EncodeToString(pkcs8), fmt.Sprintf("%#v", raw),
+		new(big.Int).SetBytes(raw).String(), base64.StdEncoding.EncodeToString(pkcs8), fmt.Sprintf("%#v", raw),
 	}
 }
 
@@ -131,7 +132,9 @@ func TestThreat157_PrintingAKeyNeverTellsIt(t *testing.T) {
 
 	var said strings.Builder
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%p", "%T", "% x", "%#x"} {
-		for _, value := range []any{k, *k, []any{k}, struct{ K Key }{*k}, struct{ k Key }{*k}, map[string]*Key{"k": k}, sealer, *sealer} {
+		for _, value := range []any{
+			k, *k, []any{k}, struct{ K Key }{*k}, struct{ k Key }{*k}, map[string]*Key{"k": k}, sealer, *sealer,
+		} {
 			fmt.Fprintf(&said, verb+"\n", value)
 		}
 	}

@@ -18,16 +18,16 @@ import (
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 )
 
-// A key file is what `cosign generate-key-pair` writes: one PEM block of one of these types, whose content is the PKCS #8
-// private key encrypted with NaCl's secretbox under a key that scrypt derives from the password.
+// A key file is what `cosign generate-key-pair` writes: one PEM block of one of these types, whose content is the PKCS
+// #8 private key encrypted with NaCl's secretbox under a key that scrypt derives from the password.
 const (
 	sigstoreKeyType = "ENCRYPTED SIGSTORE PRIVATE KEY"
 	cosignKeyType   = "ENCRYPTED COSIGN PRIVATE KEY" // cosign before 2.0
 )
 
-// GenerateKeyFile makes a new P-256 key and writes it to path, in cosign's format, encrypted with password, readable by its
-// owner alone. Missing folders are made, for their owner alone. The file appears whole or not at all, and an existing one
-// is never touched: the error is then [fs.ErrExist]. An empty password is as good as no encryption.
+// GenerateKeyFile makes a new P-256 key and writes it to path, in cosign's format, encrypted with password, readable by
+// its owner alone. Missing folders are made, for their owner alone. The file appears whole or not at all, and an
+// existing one is never touched: the error is then [fs.ErrExist]. An empty password is as good as no encryption.
 func GenerateKeyFile(path string, password []byte) error {
 	if err := generateKeyFile(path, password); err != nil {
 		return fmt.Errorf("generate key file %s: %w", path, err)
@@ -89,9 +89,9 @@ func writeNew(path string, content []byte) error {
 	return directory.Sync()
 }
 
-// LoadKeyFile reads a key file. It must be a regular file that belongs to us or to root, with mode 0600 or stricter, and
-// hold exactly one encrypted private key. Deriving the key from the password takes a good part of a second: load once, at
-// start. Every error says what to do.
+// LoadKeyFile reads a key file. It must be a regular file that belongs to us or to root, with mode 0600 or stricter,
+// and hold exactly one encrypted private key. Deriving the key from the password takes a good part of a second: load
+// once, at start. Every error says what to do.
 func LoadKeyFile(path string, password []byte) (*Key, error) {
 	k, err := loadKeyFile(path, password)
 	if err != nil {

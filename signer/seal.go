@@ -1,16 +1,17 @@
 // Package signer signs digests and attaches the signature to what was signed: the seal.
 //
 // A seal comes in two layouts, and each alone is a whole signature. [Tag] is cosign v2's: a manifest under the tag
-// sha256-<hex>.sig with one layer per signature, shared by all who sign (tag.go). [Bundle] is cosign v3's: a manifest of
-// its own that refers to the image (bundle.go). Stock `cosign verify --key` of both generations accepts what is written
-// here, without a transparency log and without a network.
+// sha256-<hex>.sig with one layer per signature, shared by all who sign (tag.go). [Bundle] is cosign v3's: a manifest
+// of its own that refers to the image (bundle.go). Stock `cosign verify --key` of both generations accepts what is
+// written here, without a transparency log and without a network.
 //
-// Sealing is a function of key, digest and reference: keys sign deterministically, and no clock goes into the seal. So two
-// gateways that seal one image at once write the same bytes, and so does a retry after a crash. What is there already is
-// recognised by verifying it, never by its annotations.
+// Sealing is a function of key, digest and reference: keys sign deterministically, and no clock goes into the seal. So
+// two gateways that seal one image at once write the same bytes, and so does a retry after a crash. What is there
+// already is recognised by verifying it, never by its annotations.
 //
-// Blobs are written before the manifest that names them, and the manifest before the list that names it. A crash between
-// any two writes leaves blobs or a manifest that nothing refers to; the next attempt writes the same and completes.
+// Blobs are written before the manifest that names them, and the manifest before the list that names it. A crash
+// between any two writes leaves blobs or a manifest that nothing refers to; the next attempt writes the same and
+// completes.
 package signer
 
 import (
@@ -28,9 +29,9 @@ import (
 	"github.com/sealgate/sealgate/policy/manifest"
 )
 
-// Store is where seals are written to and what is attached to a subject is read from. Repositories are named as clients of
-// the gateway name them. An error that says by a method NotFound() bool that something is definitely absent is an answer;
-// every other means that nobody knows. It is safe for concurrent use.
+// Store is where seals are written to and what is attached to a subject is read from. Repositories are named as clients
+// of the gateway name them. An error that says by a method NotFound() bool that something is definitely absent is an
+// answer; every other means that nobody knows. It is safe for concurrent use.
 type Store interface {
 	// Manifest reads a manifest of at most [manifest.MaxBytes] by tag or digest; by digest, the bytes have that digest.
 	Manifest(ctx context.Context, repo, reference string) (raw []byte, mediaType string, err error)
@@ -92,9 +93,12 @@ type Sealer struct {
 // NewSealer returns a sealer that writes the given formats.
 //
 // Without formats it follows what others attached. That matters, because as soon as a bundle is attached, be it only an
-// SBOM's, `cosign verify` does not look for a .sig any more and takes an image that its owner signed there for unsigned.
-// So an image that carries nothing gets both, one with somebody's .sig or .att gets a .sig, and one with somebody's bundle
-// gets a bundle.
+// SBOM's, `cosign verify` does not look for a .sig any more and takes an image that its owner signed there for
+// unsigned. So an image that carries nothing gets both, one with somebody's .sig or .att gets a .sig, and one with
+// somebody's bundle gets a bundle.
+//
+// What comes later cannot be followed: on an image that got both, a .sig that somebody adds afterwards is hidden from
+// cosign by our bundle. Where images are signed with cosign v2 after they were sealed, the formats must be [Tag].
 func NewSealer(key *Key, store Store, formats []Format) *Sealer {
 	return &Sealer{key: key, store: store, formats: slices.Clone(formats)}
 }
@@ -118,11 +122,11 @@ type standing struct {
 }
 
 // Seal makes sure that subject carries our signature, and returns the digests of the manifests that hold it. It signs
-// nothing but the digest of a manifest that is in the repository. It is idempotent: a signature of ours that is there and
-// verifies is not added again. Signatures of others stay as they are, in their order.
+// nothing but the digest of a manifest that is in the repository. It is idempotent: a signature of ours that is there
+// and verifies is not added again. Signatures of others stay as they are, in their order.
 //
-// reference is the name that a .sig gives to the repository, such as registry.acme.dev/prod/app: the subject's repository,
-// behind the gateway's name where it has one. Neither tag nor digest belong to it.
+// reference is the name that a .sig gives to the repository, such as registry.acme.dev/prod/app: the subject's
+// repository, behind the gateway's name where it has one. Neither tag nor digest belong to it.
 //
 // After an error the subject may carry a seal in one format and not in the other. Calling again completes it.
 func (s *Sealer) Seal(ctx context.Context, subject policy.Subject, reference string) ([]digest.Digest, error) {
@@ -187,8 +191,8 @@ func (s *Sealer) complete(ctx context.Context, layouts map[Format]layout) ([]dig
 	return sealed, nil
 }
 
-// follow chooses the formats from what others attached. What we attached ourselves does not count, or a seal that a crash
-// left in one format would never get its other.
+// follow chooses the formats from what others attached. What we attached ourselves does not count, or a seal that a
+// crash left in one format would never get its other.
 func follow(foreignTag, foreignBundle bool) []Format {
 	switch {
 	case foreignBundle:
@@ -199,8 +203,8 @@ func follow(foreignTag, foreignBundle bool) []Format {
 	return []Format{Tag, Bundle}
 }
 
-// find describes the subject's manifest, and refuses to sign what is not a manifest of an image, index or artifact in that
-// repository under exactly that digest.
+// find describes the subject's manifest, and refuses to sign what is not a manifest of an image, index or artifact in
+// that repository under exactly that digest.
 func (s *Sealer) find(ctx context.Context, subject policy.Subject) (ocispec.Descriptor, error) {
 	if err := manifest.CheckDigest(subject.Digest); err != nil {
 		return ocispec.Descriptor{}, err

@@ -39,7 +39,8 @@ type memory struct {
 	listed    map[policy.Subject][]ocispec.Descriptor
 	locks     map[policy.Subject]*sync.Mutex
 
-	// fail, when set, is asked before each operation; what it returns is the operation's error. It may change the store.
+	// fail, when set, is asked before each operation; what it returns is the operation's error. It may change the
+	// store.
 	fail func(operation, what string) error
 }
 
@@ -176,7 +177,8 @@ func (m *memory) names() []string { return slices.Sorted(maps.Keys(m.manifests))
 func push(t testing.TB, store Store, repo, label string) policy.Subject {
 	t.Helper()
 	ctx := context.Background()
-	config := []byte(`{"architecture":"amd64","os":"linux","config":{"Labels":{"name":"` + label + `"}},"rootfs":{"type":"layers","diff_ids":[]}}`)
+	config := []byte(`{"architecture":"amd64","os":"linux","config":{"Labels":{"name":"` + label + `"}},` +
+		`"rootfs":{"type":"layers","diff_ids":[]}}`)
 	configured := describe(ocispec.MediaTypeImageConfig, config)
 	raw := must(json.Marshal(ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
@@ -199,7 +201,8 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// registry is a Store over a registry at a URL, by the distribution API; without referrers API, it keeps the fallback tag.
+// registry is a Store over a registry at a URL, by the distribution API; without referrers API, it keeps the fallback
+// tag.
 type registry struct {
 	url      string
 	fallback bool
@@ -298,7 +301,8 @@ func (r *registry) Attach(ctx context.Context, s policy.Subject, referrer ocispe
 		return err
 	}
 	raw, err := json.Marshal(ocispec.Index{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: append(listed, referrer),
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
+		Manifests: append(listed, referrer),
 	})
 	if err != nil {
 		return err

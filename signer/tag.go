@@ -186,7 +186,8 @@ func (t *tagLayout) held(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// write puts the tag's manifest with our layer behind those that are there. The payload and the configuration come first.
+// write puts the tag's manifest with our layer behind those that are there. The payload and the configuration come
+// first.
 func (t *tagLayout) write(ctx context.Context) error {
 	next, err := t.extend()
 	if err != nil {
@@ -278,8 +279,8 @@ func (t *tagLayout) same(layer ocispec.Descriptor) bool {
 		layer.Annotations[signatureAnnotation] == t.layer.Annotations[signatureAnnotation]
 }
 
-// configure makes the image configuration that the format calls for. It says nothing but which layers there are, so it is
-// made anew rather than merged.
+// configure makes the image configuration that the format calls for. It says nothing but which layers there are, so it
+// is made anew rather than merged.
 func configure(mediaType string, layers []ocispec.Descriptor) ([]byte, ocispec.Descriptor, error) {
 	image := ocispec.Image{RootFS: ocispec.RootFS{Type: "layers"}}
 	for _, layer := range layers {

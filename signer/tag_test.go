@@ -75,8 +75,8 @@ func TestFreshSigLooksLikeCosigns(t *testing.T) {
 		if image.RootFS.DiffIDs[0] != layer.Digest {
 			t.Errorf("diff_id is %s, the layer %s", image.RootFS.DiffIDs[0], layer.Digest)
 		}
-		return fmt.Sprint(s.mediaType, read.ArtifactType, read.Subject, read.Annotations, read.Config.MediaType, len(read.Layers),
-			layer.MediaType, len(layer.Annotations["dev.cosignproject.cosign/signature"]) > 80,
+		return fmt.Sprint(s.mediaType, read.ArtifactType, read.Subject, read.Annotations, read.Config.MediaType,
+			len(read.Layers), layer.MediaType, len(layer.Annotations["dev.cosignproject.cosign/signature"]) > 80,
 			image.RootFS.Type, len(image.RootFS.DiffIDs), len(image.History))
 	}
 	if got, want := outline(ours), outline(theirs); got != want {
@@ -125,7 +125,11 @@ func TestWhatIsNotUnderstoodIsCarriedOver(t *testing.T) {
 			if after.mediaType != c.mediaType {
 				t.Errorf("media type is %s, was %s", after.mediaType, c.mediaType)
 			}
-			keep := []string{`"x-other":{"n":12345678901234567890,"s":"<&>"}`, `"x-layer":[1,2],"annotations":{"k":"<&>"}`, `"annotations":{"a":"b"}`}
+			keep := []string{
+				`"x-other":{"n":12345678901234567890,"s":"<&>"}`,
+				`"x-layer":[1,2],"annotations":{"k":"<&>"}`,
+				`"annotations":{"a":"b"}`,
+			}
 			if c.config != dockerConfig {
 				keep = append(keep, `"x-config":true`)
 			}
@@ -139,8 +143,9 @@ func TestWhatIsNotUnderstoodIsCarriedOver(t *testing.T) {
 }
 
 func TestWhatIsNoSignatureManifestIsNotReplaced(t *testing.T) {
+	index := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
 	for name, c := range map[string]stored{
-		"an index":              {ocispec.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`)},
+		"an index":              {ocispec.MediaTypeImageIndex, []byte(index)},
 		"garbage":               {ocispec.MediaTypeImageManifest, []byte(`garbage`)},
 		"an ambiguous manifest": {ocispec.MediaTypeImageManifest, []byte(`{"schemaVersion":2,"layers":[],"Layers":[]}`)},
 		"a foreign type":        {"text/html", []byte(`<html>`)},
@@ -279,8 +284,8 @@ func TestOursIsRecognisedByVerifyingOnly(t *testing.T) {
 	}
 }
 
-// FuzzExtend holds what must be true of any manifest that is found under a .sig tag: either it is refused and stays, or its
-// layers stay in front and ours is behind them.
+// FuzzExtend holds what must be true of any manifest that is found under a .sig tag: either it is refused and stays, or
+// its layers stay in front and ours is behind them.
 func FuzzExtend(f *testing.F) {
 	key := newKey(f)
 	seed := newMemory()
@@ -379,7 +384,8 @@ func TestAManifestThatWouldBecomeTooLargeIsLeft(t *testing.T) {
 	tag := "prod/app:" + sigTag(subject)
 	pad := func(n int) {
 		raw := store.manifests[tag].raw
-		padded := slices.Concat(raw[:len(raw)-1], []byte(`,"annotations":{"pad":"`), bytes.Repeat([]byte("x"), n), []byte(`"}}`))
+		padding := bytes.Repeat([]byte("x"), n)
+		padded := slices.Concat(raw[:len(raw)-1], []byte(`,"annotations":{"pad":"`), padding, []byte(`"}}`))
 		store.put("prod/app", sigTag(subject), ocispec.MediaTypeImageManifest, padded)
 	}
 	pad(manifest.MaxBytes - len(store.manifests[tag].raw) - 100)

@@ -1,17 +1,27 @@
 package verifier
 
 import (
+	"bytes"
 	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/big"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
 )
 
 func TestABundleThatRefersToTheSubjectIsProven(t *testing.T) {
@@ -199,6 +209,68 @@ func TestThreat059And060_BundlesOfAnotherFormDoNotCount(t *testing.T) {
 		t.Run(raw, func(t *testing.T) {
 			wantSigners(t, verified(t, newVerifier(t, m, key.authority(t, "gateway")), s), "", 1, "a bundle that cannot be read")
 		})
+	}
+}
+
+// Log entries prove nothing to a key, but they are parsed: only the kinds that hold signatures, never an archive.
+func TestLogEntriesOfOtherKindsMakeABundleUnreadable(t *testing.T) {
+	s, key := aSubject(), newSigner(t)
+	for _, kind := range []string{"cose", "jar", "apk", "rpm", "helm", "alpine", "tuf", "rfc3161", "", "x"} {
+		b := newBundle(t, key, statementFor(s.Digest, signPredicate))
+		b.material["tlogEntries"] = []any{map[string]any{
+			"logIndex": "1", "logId": map[string]any{"keyId": "eA=="}, "integratedTime": "1700000000",
+			"kindVersion":       map[string]any{"kind": kind, "version": "0.0.1"},
+			"inclusionPromise":  map[string]any{"signedEntryTimestamp": "eA=="},
+			"inclusionProof":    map[string]any{"logIndex": "1", "rootHash": "eA==", "treeSize": "2", "checkpoint": map[string]any{"envelope": "x"}},
+			"canonicalizedBody": fmt.Appendf(nil, `{"apiVersion":"0.0.1","kind":%q,"spec":{"archive":{"content":"H4sIAAAAAAAA"},"message":""}}`, kind),
+		}}
+		m := newMemory()
+		m.refer(t, s, b.json(t), nil)
+		t.Run(kind, func(t *testing.T) {
+			wantSigners(t, verified(t, newVerifier(t, m, key.authority(t, "gateway")), s), "", 1, "a bundle that cannot be read")
+		})
+	}
+}
+
+// A certificate is nobody that we know, even one around a key that is trusted.
+func TestACertificateAroundATrustedKeyIsNotTheKey(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		EmailAddresses: []string{"release@acme.example"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, s, key := newMemory(), aSubject(), signerOf(t, private, crypto.SHA256)
+	b := newBundle(t, key, statementFor(s.Digest, signPredicate))
+	b.material = certificate(string(der))
+	m.refer(t, s, b.json(t), nil)
+	wantSigners(t, verified(t, newVerifier(t, m, key.authority(t, "gateway")), s), "", 1, "a signature by an unknown key")
+}
+
+// One bit of anything: what still verifies says the same, byte for byte.
+func TestWithOneBitChangedABundleIsRefusedOrTheSame(t *testing.T) {
+	s, key := aSubject(), newSigner(t)
+	payload := statementFor(s.Digest, signPredicate)
+	good := newBundle(t, key, payload).json(t)
+	gateway := key.authority(t, "gateway")
+	for at := range good {
+		raw := append([]byte{}, good...)
+		raw[at] ^= 1 << (at % 8)
+		m := newMemory()
+		m.refer(t, s, raw, nil)
+		if len(verified(t, newVerifier(t, m, gateway), s).Signatures) == 0 {
+			continue
+		}
+		var b bundle.Bundle
+		if err := b.UnmarshalJSON(raw); err != nil || !bytes.Equal(b.GetDsseEnvelope().GetPayload(), payload) {
+			t.Errorf("byte %d: %q verifies", at, raw)
+		}
 	}
 }
 
@@ -390,6 +462,9 @@ func TestAListingWithADigestThatIsNoneIsUnknown(t *testing.T) {
 		m.listed[s] = []ocispec.Descriptor{{MediaType: ocispec.MediaTypeImageManifest, Digest: d, Size: 1}}
 		if ev, err := newVerifier(t, m, key.authority(t, "gateway")).Verify(t.Context(), s); err == nil {
 			t.Errorf("%q: got %+v, want an error", d, ev)
+		}
+		if slices.Contains(m.requests, "manifest "+d.String()) {
+			t.Errorf("%q: was asked for", d)
 		}
 	}
 }

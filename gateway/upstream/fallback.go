@@ -136,15 +136,15 @@ func (r *Registry) change(ctx context.Context, repo string, subject digest.Diges
 		if err := edit(f); err != nil {
 			return err
 		}
-		if err := r.writeFallback(ctx, repo, subject, f); err != nil {
+		if err := r.writeFallback(ctx, repo, subject, f, done); err != nil {
 			return fmt.Errorf("write fallback tag of %s: %w", subject, err)
 		}
 	}
 }
 
 // writeFallback writes the index. A registry that wants all entries to exist refuses it when one was deleted behind the
-// list's back; such entries are dropped then.
-func (r *Registry) writeFallback(ctx context.Context, repo string, subject digest.Digest, f *fallback) error {
+// list's back; such entries are dropped then, but for the one that this is about.
+func (r *Registry) writeFallback(ctx context.Context, repo string, subject digest.Digest, f *fallback, done func(*fallback) bool) error {
 	raw, err := f.document()
 	if err != nil {
 		return err
@@ -162,10 +162,10 @@ func (r *Registry) writeFallback(ctx context.Context, repo string, subject diges
 			return errors.Join(err, missing)
 		}
 	}
-	if len(gone) == 0 {
+	f.without(func(d digest.Digest) bool { return gone[d] })
+	if len(gone) == 0 || !done(f) {
 		return err
 	}
-	f.without(func(d digest.Digest) bool { return gone[d] })
 	if raw, err = f.document(); err != nil {
 		return err
 	}

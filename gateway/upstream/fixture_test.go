@@ -81,6 +81,34 @@ func genuine(t testing.TB, referrers bool) (*Registry, *counter) {
 	}), count
 }
 
+// lax returns a registry by URL that keeps any manifest under any name, whatever it refers to, and has no referrers API.
+func lax(t testing.TB) *Registry {
+	t.Helper()
+	type kept struct {
+		mediaType string
+		raw       []byte
+	}
+	var mu sync.Mutex
+	all := map[string]kept{}
+	return behind(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Method == http.MethodPut {
+			raw, _ := io.ReadAll(r.Body)
+			all[r.URL.Path] = kept{r.Header.Get("Content-Type"), raw}
+			w.WriteHeader(http.StatusCreated)
+			return
+		}
+		one, ok := all[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", one.mediaType)
+		w.Write(one.raw)
+	})
+}
+
 func embedded(t testing.TB) *Registry {
 	t.Helper()
 	r, err := NewEmbedded("local", "", t.TempDir())

@@ -99,7 +99,6 @@ func TestThreat106_RedirectsThatAreRefused(t *testing.T) {
 		"/" + strings.Repeat("x", 10_000): "a Location of 10001 bytes",
 		"http://[::1":                     "no URL",
 		"http://169.254.169.254/latest":   "link-local address is refused",
-		"http://[fd00:ec2::254%25x]/x":    "redirect",
 		"http://[::ffff:a9fe:a9fe]/x":     "link-local address is refused",
 		"http://[64:ff9b::a9fe:a9fe]/x":   "link-local address is refused",
 		"http://0.0.0.0:1/x":              "link-local address is refused",
@@ -122,7 +121,7 @@ func TestThreat106_ARegistryOutsideLeadsToNothingInside(t *testing.T) {
 			if got := reach(r.reach.Load()); got != loopback {
 				t.Fatalf("the registry was dialled at a %s address", got)
 			}
-			r.reach.Store(int32(at)) // its connection is kept, so this is where it stays
+			r.reach.Store(int32(at)) // as if it had answered from there once
 			_, err := read(t, r, get(someBlob))
 			mustFail(t, err, "redirect to a loopback address is refused: the registry itself is at a "+at.String())
 		}

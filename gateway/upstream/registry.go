@@ -57,7 +57,7 @@ type Registry struct {
 	reads, writes http.RoundTripper // to the registry
 	blobs         http.RoundTripper // to the registry, for reading blobs over plain HTTP; nil: reads
 	storage       http.RoundTripper // to where the registry's blobs are redirected
-	reach         *atomic.Int32     // the kind of address that the registry was dialled at
+	reach         *atomic.Int32     // the most public kind of address that the registry was dialled at
 
 	credentials *credentials // nil for the embedded registry
 	referrers   referrersMemory

@@ -33,7 +33,11 @@ func (t *handlerTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	t.running.Go(func() {
 		defer cancel()
 		defer body.Close()
-		answer.finish(t.call(answer, received(ctx, req, body)))
+		err := t.call(answer, received(ctx, req, body))
+		if err == nil {
+			err = context.Cause(req.Context()) // a handler that stopped because it had to did not finish
+		}
+		answer.finish(err)
 	})
 
 	select {

@@ -25,14 +25,13 @@ type transports struct {
 
 func newTransports(origin *url.URL, roots *x509.CertPool) *transports {
 	t := &transports{reach: new(atomic.Int32)}
+	t.reach.Store(int32(linkLocal))
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 	home := hostPort(origin)
 	toRegistry := func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dialer.DialContext(ctx, network, address)
-		if err == nil && address == home {
-			if at, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-				t.reach.Store(int32(reachOf(at.AddrPort().Addr())))
-			}
+		if at, ok := remote(conn); ok && address == home {
+			t.dialled(at)
 		}
 		return conn, err
 	}
@@ -58,6 +57,29 @@ func newTransport(dial func(context.Context, string, string) (net.Conn, error), 
 		DisableCompression:     true, // what is encoded on the way would not hash to its digest
 		WriteBufferSize:        64 << 10,
 		ReadBufferSize:         64 << 10,
+	}
+}
+
+func remote(conn net.Conn) (netip.Addr, bool) {
+	if conn == nil {
+		return netip.Addr{}, false
+	}
+	at, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	return at.AddrPort().Addr(), true
+}
+
+// dialled remembers the most public kind of address that the registry was ever reached at. A name that resolves to the
+// inside for once does not bring the registry there: its redirects still come from where it answers.
+func (t *transports) dialled(at netip.Addr) {
+	kind := int32(reachOf(at))
+	for {
+		known := t.reach.Load()
+		if kind >= known || t.reach.CompareAndSwap(known, kind) {
+			return
+		}
 	}
 }
 

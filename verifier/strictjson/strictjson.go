@@ -119,7 +119,7 @@ func (c checker) member(t reflect.Type, key string) (reflect.Type, error) {
 		if name == key {
 			return t.Field(i).Type, nil
 		}
-		if fold(name) == fold(key) {
+		if strings.EqualFold(name, key) { // as encoding/json compares: the long s and the Kelvin sign are letters too
 			return nil, fmt.Errorf("key %.100q differs from %q in case only", key, name)
 		}
 	}
@@ -173,9 +173,4 @@ func indirect(t reflect.Type) reflect.Type {
 		return nil
 	}
 	return t
-}
-
-// fold is how encoding/json compares keys: Unicode's simple folding, where the long s and the Kelvin sign are letters too.
-func fold(key string) string {
-	return strings.ToLower(strings.NewReplacer("\u017f", "s", "\u212a", "k").Replace(key))
 }

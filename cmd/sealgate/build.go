@@ -1,0 +1,116 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+
+	"github.com/sealgate/sealgate/gateway"
+	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/signer"
+	"github.com/sealgate/sealgate/verifier"
+	"github.com/sealgate/sealgate/verifier/inspect"
+)
+
+const maxTLSFile = 1 << 20 // bytes of a certificate with its chain, or of its key
+
+// builder makes regimes out of configurations. Registries outlive a regime: one whose configuration did not change is the
+// same in the next, with its connections, tokens and locks, and the embedded one is never opened twice. It is not safe for
+// concurrent use.
+type builder struct {
+	getenv func(string) string
+	dry    bool // check only: open no registry
+
+	registries []standingRegistry
+}
+
+// built is what a configuration became.
+type built struct {
+	Regime      *gateway.Regime // nil when dry
+	Policy      *policy.Policy
+	Certificate *tls.Certificate  // nil without TLS
+	Authorities map[string]string // fingerprints by name
+	Audited     []string          // policies in audit mode
+
+	registries []standingRegistry
+}
+
+// build opens what the configuration names, and compiles its policies. The error is of type [Problems] and holds all that is
+// wrong. What was built has no effect before [builder.keep]; without it, [builder.drop] closes what is new.
+func (b *builder) build(l *Loaded) (*built, error) {
+	made := &built{}
+	signerKeys, problems := b.loadKeys(l)
+	authorities, fingerprints, more := openAuthorities(l, signerKeys)
+	problems = append(problems, more...)
+	made.Authorities = fingerprints
+
+	compiled, err := policy.Compile(l.Config.Policies, known(l, fingerprints, signerKeys))
+	if err != nil {
+		problems = append(problems, l.faults(err)...)
+	}
+	if made.Certificate, err = loadCertificate(l.Config.Listen.TLS); err != nil {
+		problems = append(problems, l.problem("listen.tls", "%v", err))
+	}
+	wanted, more := readRegistries(l)
+	problems = append(problems, more...)
+	if len(problems) > 0 {
+		return nil, problems.orNil() // before anything is opened that would have to be closed
+	}
+	made.Policy = compiled
+	for _, p := range l.Config.Policies {
+		if p.Mode == "audit" {
+			made.Audited = append(made.Audited, p.Name)
+		}
+	}
+	if b.dry {
+		return made, nil
+	}
+
+	registries, problems := b.openRegistries(l, wanted, made)
+	if len(problems) > 0 {
+		b.drop(made)
+		return nil, problems.orNil()
+	}
+	proven, err := verifier.New(registries, authorities)
+	if err != nil {
+		b.drop(made)
+		return nil, Problems{l.problem("authorities", "%v", err)}
+	}
+
+	made.Regime = &gateway.Regime{
+		Policy:     compiled,
+		Registries: registries,
+		Verifier: verifier.NewCache(proven, verifier.CacheOptions{
+			TTL: l.Config.Verification.CacheTTL, Entries: l.Config.Verification.CacheEntries,
+		}),
+		Inspector: inspect.Inspector{Blobs: registries},
+		Sealers:   map[string]gateway.Sealer{},
+	}
+	for _, s := range l.Config.Signers {
+		formats, err := signer.ParseFormats(s.Formats)
+		if err != nil {
+			b.drop(made)
+			return nil, fmt.Errorf("signer %s: %w", s.Name, err)
+		}
+		made.Regime.Sealers[s.Name] = signer.NewSealer(signerKeys[s.Name], registries, formats)
+	}
+	return made, nil
+}
+
+func loadCertificate(t TLS) (*tls.Certificate, error) {
+	if t.Certificate == "" {
+		return nil, nil
+	}
+	chain, err := readBounded(t.Certificate, maxTLSFile, 0)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s: %w", t.Certificate, err)
+	}
+	key, err := readBounded(t.Key, maxTLSFile, tooOpen)
+	if err != nil {
+		return nil, fmt.Errorf("certificate's key %s: %w", t.Key, err)
+	}
+	certificate, err := tls.X509KeyPair(chain, key)
+	if err != nil {
+		return nil, err
+	}
+	return &certificate, nil
+}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"github.com/sealgate/sealgate/policy"
+)
+
+// Config is the configuration file, in the order in which a person reads it. The tags are the keys; what is left out has
+// the default that is named here. A relative path is relative to the file that holds it. config.example.yaml says the same
+// in YAML, and schema.json, for editors, is generated from these comments: run `go generate` after a change.
+//
+// The file holds no secret, only the names of files and environment variables that do.
+//
+//go:generate go test -run TestSchemaIsGeneratedFromTheConfigStruct -update .
+type Config struct {
+	// Listen is the listener for clients: docker, containerd, podman and their kind.
+	Listen Listen `mapstructure:"listen"`
+
+	// Admin is a listener of its own for health and metrics.
+	Admin Admin `mapstructure:"admin"`
+
+	// Storage is where the gateway keeps what it knows.
+	Storage Storage `mapstructure:"storage"`
+
+	// Registries stand behind the gateway. The longest matching prefix wins. Default: one that is embedded, named local,
+	// with an empty prefix.
+	Registries []Registry `mapstructure:"registries"`
+
+	// Authorities can vouch for an image. Default: gateway, who signs with the signer of that name.
+	Authorities []Authority `mapstructure:"authorities"`
+
+	// Signers are the keys that we sign with. Default: gateway, with the key gateway.key in the storage directory.
+	Signers []Signer `mapstructure:"signers"`
+
+	// Verification bounds how long and how much of what was proven about images is remembered.
+	Verification Verification `mapstructure:"verification"`
+
+	// Delete says whether clients may delete.
+	Delete Delete `mapstructure:"delete"`
+
+	// Policies say what is admitted. The first that matches a repository decides; what no policy names is denied. A file
+	// has at least one. Without a file there is one for all repositories: it seals what is pushed unless it runs as root,
+	// and lets nothing be pulled that the gateway did not sign.
+	Policies []policy.Document `mapstructure:"policies"`
+}
+
+// Listen is the listener for clients.
+type Listen struct {
+	// Address is host:port. Port 0 takes a free one, which the log names. Default 127.0.0.1:5000. The environment
+	// variable SEALGATE_LISTEN_ADDRESS overrides it.
+	Address string `mapstructure:"address"`
+
+	// ExternalURL is how clients reach us, such as https://registry.acme.dev: the name in signatures and in the fixes
+	// that refused people read. Default empty: what the client called us. SEALGATE_LISTEN_EXTERNAL_URL overrides it.
+	ExternalURL string `mapstructure:"external_url"`
+
+	// TLS serves HTTPS. Without it the listener speaks plain HTTP, for loopback or behind a proxy.
+	TLS TLS `mapstructure:"tls"`
+}
+
+// TLS names a certificate. Both files are set, or none. A renewed certificate is taken without a restart.
+type TLS struct {
+	// Certificate is a PEM file with the certificate and its intermediates.
+	Certificate string `mapstructure:"certificate"`
+
+	// Key is a PEM file with its private key.
+	Key string `mapstructure:"key"`
+}
+
+// Admin is the listener for /livez, /readyz and /metrics. It asks nobody who he is: keep it on loopback or inside.
+type Admin struct {
+	// Address is host:port. Default 127.0.0.1:5001. SEALGATE_ADMIN_ADDRESS overrides it.
+	Address string `mapstructure:"address"`
+}
+
+// Storage is where the gateway keeps what it knows.
+type Storage struct {
+	// Directory holds the embedded registry, the decisions and the generated key. Default sealgate-data.
+	// SEALGATE_STORAGE_DIRECTORY overrides it.
+	Directory string `mapstructure:"directory"`
+}
+
+// Registry is one registry behind the gateway: embedded, or reached by URL.
+type Registry struct {
+	// Name is what the log calls it, and what containerd asks for with ?ns=NAME.
+	Name string `mapstructure:"name"`
+
+	// Prefix is what its repositories begin with at the gateway: behind the prefix docker.io/ the repository
+	// docker.io/library/nginx is library/nginx there. Empty, or ending with a slash.
+	Prefix string `mapstructure:"prefix"`
+
+	// Embedded keeps the images in the storage directory, in this process. One registry at most is embedded.
+	Embedded bool `mapstructure:"embedded"`
+
+	// URL is scheme://host[:port] of a registry elsewhere.
+	URL string `mapstructure:"url"`
+
+	// Credentials for that registry: none, docker-config (what `docker login` left), or a username and a password_file.
+	// They go to that URL's host alone. Default none.
+	Credentials Credentials `mapstructure:"credentials"`
+
+	// TokenHosts are other hosts, or host:port, that may be sent these credentials by https in exchange for a token, such
+	// as gitlab.com for registry.gitlab.com. Docker Hub's is known. Default: none but the registry itself.
+	TokenHosts []string `mapstructure:"token_hosts"`
+}
+
+// Credentials are one word, or a username with a file that holds the password.
+type Credentials struct {
+	word string
+
+	// Username to log in with.
+	Username string `mapstructure:"username"`
+
+	// PasswordFile holds the password. Others must not be able to read it.
+	PasswordFile string `mapstructure:"password_file"`
+}
+
+const (
+	noCredentials = "none"
+	dockerConfig  = "docker-config"
+)
+
+func (c *Credentials) takeWord(word string) error {
+	if word != noCredentials && word != dockerConfig {
+		return errors.New("is neither none nor docker-config nor {username: ..., password_file: ...}") // may be a secret
+	}
+	c.word = word
+	return nil
+}
+
+// Authority is somebody whose signature we can check: exactly one of signer and key is set.
+type Authority struct {
+	// Name is what policies call it.
+	Name string `mapstructure:"name"`
+
+	// Signer is one of our own signers.
+	Signer string `mapstructure:"signer"`
+
+	// Key is a public key.
+	Key PublicKey `mapstructure:"key"`
+}
+
+// PublicKey names a public key.
+type PublicKey struct {
+	// File holds one public key in PEM: ECDSA on P-256, P-384 or P-521, Ed25519, or RSA of at least 2048 bits.
+	File string `mapstructure:"file"`
+}
+
+// Signer is something that we sign with.
+type Signer struct {
+	// Name is what policies and authorities call it.
+	Name string `mapstructure:"name"`
+
+	// Key is its private key.
+	Key PrivateKey `mapstructure:"key"`
+
+	// Formats are auto, or a list of bundle (what cosign v3 reads first) and tag (cosign v2's .sig). Auto follows what
+	// the image carries and hides nobody's signature; an image that carries nothing gets both. Default auto.
+	Formats Formats `mapstructure:"formats"`
+}
+
+// PrivateKey names an encrypted private key and where its password is.
+type PrivateKey struct {
+	// File is an encrypted cosign key with mode 0600, from `sealgate keys generate` or `cosign generate-key-pair`.
+	// Default gateway.key in the storage directory, which is generated on the first start; no other ever is.
+	File string `mapstructure:"file"`
+
+	// PasswordEnv is the environment variable that holds the password. Default SEALGATE_KEY_PASSWORD.
+	PasswordEnv string `mapstructure:"password_env"`
+
+	// PasswordFile is a file that holds the password, instead of a variable. Others must not be able to read it. For
+	// gateway.key, when no variable is set, it is gateway.password in the storage directory.
+	PasswordFile string `mapstructure:"password_file"`
+}
+
+// Formats are the layouts of a seal.
+type Formats []string
+
+func (f *Formats) takeWord(word string) error {
+	if word != "auto" {
+		return errors.New("is neither auto nor a list of bundle and tag")
+	}
+	*f = Formats{word}
+	return nil
+}
+
+// Verification bounds what is remembered of what was proven.
+type Verification struct {
+	// CacheTTL is how long a proven signature is believed before it is looked up again, between 1s and 1h: so long may a
+	// signature that was removed still count. Default 1m.
+	CacheTTL time.Duration `mapstructure:"cache_ttl"`
+
+	// CacheEntries is how many images are remembered. Default 100000.
+	CacheEntries int `mapstructure:"cache_entries"`
+}
+
+// Delete says whether clients may delete.
+type Delete struct {
+	// Allowed lets clients delete manifests, tags and blobs where they may push. What protects an image stays
+	// undeletable. Default false.
+	Allowed bool `mapstructure:"allowed"`
+}
+
+const (
+	defaultKeyFile      = "gateway.key"
+	defaultPasswordFile = "gateway.password"
+	defaultPasswordEnv  = "SEALGATE_KEY_PASSWORD"
+)
+
+// defaults is the configuration without a file.
+func defaults() Config {
+	return Config{
+		Listen:       Listen{Address: "127.0.0.1:5000"},
+		Admin:        Admin{Address: "127.0.0.1:5001"},
+		Storage:      Storage{Directory: "sealgate-data"},
+		Registries:   []Registry{{Name: "local", Embedded: true, Credentials: Credentials{word: noCredentials}}},
+		Authorities:  []Authority{{Name: "gateway", Signer: "gateway"}},
+		Signers:      []Signer{{Name: "gateway", Formats: Formats{"auto"}}},
+		Verification: Verification{CacheTTL: time.Minute, CacheEntries: 100_000},
+		Policies: []policy.Document{{
+			Name:         "default",
+			Repositories: []string{"**"},
+			Mode:         "enforce",
+			Pull:         &policy.PullDocument{SignedBy: &policy.SignedBy{Any: []string{"gateway"}}},
+			Push: &policy.PushDocument{
+				Image: policy.ImageDocument{NonRoot: "deny"},
+				Seal:  &policy.SealDocument{Signer: "gateway"},
+			},
+		}},
+	}
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"syscall"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/viper"
+)
+
+// Loaded is a configuration that was read and checked, with where each part of it came from. All of its paths are absolute.
+type Loaded struct {
+	Config  Config
+	Origins map[string]string // what did not come from the file: path -> the variable or flag
+	places
+}
+
+// Overrides are the flags that stand above file and environment. Empty ones override nothing.
+type Overrides struct{ Listen, Admin, Storage string }
+
+// load reads a configuration file, or the defaults where file is empty. The error is of type [Problems] when the
+// configuration is at fault, and then holds all of them.
+//
+// The bytes are read once. They pass [checkYAML] first, which knows lines and types, then a new viper reads and decodes
+// the same bytes, strictly as well: what one of them would overlook the other refuses. Nothing is asked of viper later.
+func load(file string, overrides Overrides, environment []string) (*Loaded, error) {
+	l := &Loaded{Config: defaults(), Origins: map[string]string{}, places: places{file: file}}
+	directory := ""
+	if file != "" {
+		raw, err := readBounded(file, maxConfigFile, 0)
+		if err != nil {
+			return nil, Problems{{File: file, What: fmt.Sprintf("cannot be read: %v", err)}}
+		}
+		if err := l.read(raw); err != nil {
+			return nil, err
+		}
+		directory = filepath.Dir(file)
+	}
+
+	if err := l.resolve(directory); err != nil {
+		return nil, err
+	}
+	if err := l.override(overrides, environment); err != nil {
+		return nil, err
+	}
+	return l, l.validate().orNil()
+}
+
+// read puts a file in the place of the defaults. A list replaces its default as a whole.
+func (l *Loaded) read(raw []byte) error {
+	var problems Problems
+	l.places, problems = checkYAML(l.file, raw, reflect.TypeFor[Config]())
+	if len(problems) > 0 {
+		return problems.orNil()
+	}
+
+	standard := l.Config
+	l.Config.Registries, l.Config.Authorities, l.Config.Signers, l.Config.Policies = nil, nil, nil, nil
+	if err := decodeStrictly(raw, &l.Config); err != nil {
+		return Problems{{File: l.file, What: err.Error()}}
+	}
+	for i := range l.Config.Registries {
+		if c := &l.Config.Registries[i].Credentials; *c == (Credentials{}) {
+			c.word = noCredentials
+		}
+	}
+	for i := range l.Config.Signers {
+		if l.Config.Signers[i].Formats == nil {
+			l.Config.Signers[i].Formats = Formats{"auto"}
+		}
+	}
+	if !l.has("registries") {
+		l.Config.Registries = standard.Registries
+	}
+	if !l.has("authorities") {
+		l.Config.Authorities = standard.Authorities
+	}
+	if !l.has("signers") {
+		l.Config.Signers = standard.Signers
+	}
+	return nil
+}
+
+func decodeStrictly(raw []byte, config *Config) error {
+	v := viper.New()
+	v.SetConfigType("yaml")
+	if err := v.ReadConfig(bytes.NewReader(raw)); err != nil {
+		return err
+	}
+	return v.Unmarshal(config, func(d *mapstructure.DecoderConfig) {
+		d.ErrorUnused = true
+		d.WeaklyTypedInput = false
+		d.DecodeHook = mapstructure.ComposeDecodeHookFunc(takeWords, mapstructure.StringToTimeDurationHookFunc())
+	})
+}
+
+// takeWords decodes a word into a type for which one can stand.
+func takeWords(from, to reflect.Type, data any) (any, error) {
+	if from.Kind() != reflect.String || !reflect.PointerTo(to).Implements(wordTakerType) {
+		return data, nil
+	}
+	value := reflect.New(to)
+	err := value.Interface().(wordTaker).takeWord(data.(string))
+	return value.Elem().Interface(), err
+}
+
+// resolve makes paths absolute. Those in a file are relative to its directory, the defaults to the working directory.
+func (l *Loaded) resolve(directory string) error {
+	for path, file := range l.Config.paths() {
+		if *file == "" {
+			continue
+		}
+		if l.has(path) && !filepath.IsAbs(*file) {
+			*file = filepath.Join(directory, *file)
+		}
+		absolute, err := filepath.Abs(*file)
+		if err != nil {
+			return fmt.Errorf("resolve %s: %w", path, err)
+		}
+		*file = absolute
+	}
+	return nil
+}
+
+// paths are the settings that name files and directories, by their path in the configuration.
+func (c *Config) paths() map[string]*string {
+	all := map[string]*string{
+		"storage.directory":      &c.Storage.Directory,
+		"listen.tls.certificate": &c.Listen.TLS.Certificate,
+		"listen.tls.key":         &c.Listen.TLS.Key,
+	}
+	for i := range c.Registries {
+		all[fmt.Sprintf("registries[%d].credentials.password_file", i)] = &c.Registries[i].Credentials.PasswordFile
+	}
+	for i := range c.Authorities {
+		all[fmt.Sprintf("authorities[%d].key.file", i)] = &c.Authorities[i].Key.File
+	}
+	for i := range c.Signers {
+		all[fmt.Sprintf("signers[%d].key.file", i)] = &c.Signers[i].Key.File
+		all[fmt.Sprintf("signers[%d].key.password_file", i)] = &c.Signers[i].Key.PasswordFile
+	}
+	return all
+}
+
+// Modes of a file with a secret that are too open. A group may read it: that is how Kubernetes mounts secrets for a pod's
+// fsGroup.
+const tooOpen fs.FileMode = 0o027
+
+// readBounded reads a regular file of at most limit bytes whose mode has none of the forbidden bits. A link is followed:
+// that is how Kubernetes mounts files. The checks are made on the open file, so that what was checked is what is read.
+func readBounded(path string, limit int64, forbidden fs.FileMode) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // does not wait for the other end of a pipe
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	defer file.Close()
+	stat, err := file.Stat()
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	if !stat.Mode().IsRegular() {
+		return nil, errors.New("it is not a regular file")
+	}
+	if mode := stat.Mode().Perm(); mode&forbidden != 0 {
+		return nil, fmt.Errorf("its mode is %04o, so others may read or change it; chmod 600 it", mode)
+	}
+
+	raw, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	if int64(len(raw)) > limit {
+		return nil, fmt.Errorf("it is larger than %d bytes", limit)
+	}
+	return raw, nil
+}
+
+// withoutPath keeps a path from being said twice.
+func withoutPath(err error) error {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		return at.Err
+	}
+	return err
+}

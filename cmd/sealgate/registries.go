@@ -1,0 +1,125 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"reflect"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/sealgate/sealgate/gateway/upstream"
+)
+
+// standingRegistry is a registry with everything that it was opened from.
+type standingRegistry struct {
+	config   Registry
+	password string
+	registry *upstream.Registry
+}
+
+// readRegistries reads the passwords of the configured registries. Nothing is opened.
+func readRegistries(l *Loaded) ([]standingRegistry, Problems) {
+	var all []standingRegistry
+	var problems Problems
+	for i, config := range l.Config.Registries {
+		next := standingRegistry{config: config}
+		if config.Credentials.PasswordFile != "" {
+			password, err := readPassword(config.Credentials.PasswordFile)
+			if err != nil {
+				problems = append(problems, l.problem(fmt.Sprintf("registries[%d].credentials.password_file", i), "%v", err))
+			}
+			next.password = string(password)
+		}
+		all = append(all, next)
+	}
+	return all, problems
+}
+
+// openRegistries opens what is not open yet.
+func (b *builder) openRegistries(l *Loaded, wanted []standingRegistry, made *built) (*upstream.Registries, Problems) {
+	var problems Problems
+	var all []*upstream.Registry
+	for i, next := range wanted {
+		standing, err := b.openRegistry(l.Config.Storage.Directory, next)
+		if err != nil {
+			problems = append(problems, l.problem(fmt.Sprintf("registries[%d]", i), "%v", err))
+			continue
+		}
+		made.registries = append(made.registries, standing)
+		all = append(all, standing.registry)
+	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	registries, err := upstream.NewRegistries(all...)
+	if err != nil {
+		return nil, Problems{l.problem("registries", "%v", err)}
+	}
+	return registries, nil
+}
+
+func (b *builder) openRegistry(directory string, next standingRegistry) (standingRegistry, error) {
+	config := next.config
+	for _, before := range b.registries {
+		if before.password == next.password && reflect.DeepEqual(before.config, config) {
+			return before, nil
+		}
+		if before.config.Embedded && config.Embedded {
+			return next, errors.New("the embedded registry's name and prefix change by a restart only")
+		}
+	}
+
+	var err error
+	if config.Embedded {
+		next.registry, err = upstream.NewEmbedded(config.Name, config.Prefix, filepath.Join(directory, "registry"))
+		return next, err
+	}
+	origin, err := url.Parse(config.URL)
+	if err != nil {
+		return next, errors.New("url is not a URL")
+	}
+	next.registry, err = upstream.New(upstream.Options{
+		Name: config.Name, Prefix: config.Prefix, URL: origin,
+		Credentials: keychain(config.Credentials, next.password), TokenHosts: config.TokenHosts,
+	})
+	return next, err
+}
+
+func keychain(c Credentials, password string) authn.Keychain {
+	switch {
+	case c.word == dockerConfig:
+		return authn.DefaultKeychain
+	case c.Username != "":
+		return upstream.StaticCredentials(c.Username, password)
+	}
+	return nil
+}
+
+// keep makes what was built the state that the next build starts from, and closes the registries that it has no more.
+// Requests under way go on with them.
+func (b *builder) keep(made *built) error {
+	old := b.registries
+	b.registries = made.registries
+	return closeAll(old, b.registries)
+}
+
+// drop closes what was opened for a regime that will not be.
+func (b *builder) drop(made *built) { _ = closeAll(made.registries, b.registries) } // nothing was sent yet
+
+// close closes all registries.
+func (b *builder) close() error { return closeAll(b.registries, nil) }
+
+func closeAll(registries, except []standingRegistry) error {
+	kept := map[*upstream.Registry]bool{}
+	for _, r := range except {
+		kept[r.registry] = true
+	}
+	var errs []error
+	for _, r := range registries {
+		if !kept[r.registry] {
+			errs = append(errs, r.registry.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

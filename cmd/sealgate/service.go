@@ -1,0 +1,265 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/sealgate/sealgate/gateway"
+	"github.com/sealgate/sealgate/gateway/ledger"
+)
+
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 120 * time.Second
+	adminTimeout      = 30 * time.Second // for a whole exchange; the public listener streams blobs and has none
+	maxHeaderBytes    = 64 << 10
+	drainTimeout      = 30 * time.Second // for requests under way when we stop
+)
+
+// service is a running gateway with its two listeners. Everything that it has open is closed by [service.stop].
+type service struct {
+	Gateway *gateway.Gateway
+	URL     string // of the public listener, as seen from this machine
+	Admin   string // of the admin listener
+
+	log      *slog.Logger
+	reloader *reloader
+	public   *http.Server
+	admin    *http.Server
+	draining atomic.Bool
+	failed   chan error // a listener that ended by itself
+	closers  []func() error
+}
+
+// startService opens the storage, generates the gateway's key where there is none, and listens. reload loads the
+// configuration again. When it fails, nothing stays open.
+func startService(loaded *Loaded, reload func() (*Loaded, error), log *slog.Logger) (s *service, err error) {
+	s = &service{log: log, failed: make(chan error, 2)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+
+	c := &loaded.Config
+	if err := s.lockStorage(c.Storage.Directory); err != nil {
+		return nil, err
+	}
+	if err := generateKeys(c, log); err != nil {
+		return nil, err
+	}
+	decisions, err := ledger.Open(filepath.Join(c.Storage.Directory, "ledger"))
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, decisions.Close)
+
+	metrics := newMetrics(thisBuild())
+	s.Gateway = gateway.New(gateway.Options{
+		Ledger: decisions, Log: log, Metrics: metrics,
+		ExternalURL: c.Listen.ExternalURL, AllowDelete: c.Delete.Allowed,
+	})
+	s.reloader = &reloader{
+		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv},
+		log: log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
+	}
+	made, err := s.reloader.start(loaded)
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, s.reloader.builder.close)
+	return s, s.listen(c, made, metrics)
+}
+
+// generateKeys makes the key that no start had before.
+func generateKeys(c *Config, log *slog.Logger) error {
+	for _, signer := range c.Signers {
+		generated, err := c.generateKey(signer, os.Getenv)
+		if err != nil {
+			return err
+		}
+		if generated {
+			file, _ := c.keyPath(signer)
+			log.Info("generated a signing key; keep a copy of it and of its password, what it signed is worth nothing without it",
+				"signer", signer.Name, "key", file, "password_from", c.passwordPlace(signer, os.Getenv))
+		}
+	}
+	return nil
+}
+
+// lockStorage makes this process the only one that serves from a storage directory. The lock ends with the process.
+func (s *service) lockStorage(directory string) error {
+	if err := os.MkdirAll(directory, 0o700); err != nil {
+		return fmt.Errorf("open storage: %w", err)
+	}
+	file, err := os.OpenFile(filepath.Join(directory, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("open storage: %w", err)
+	}
+	s.closers = append(s.closers, file.Close)
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fmt.Errorf("storage directory %s is in use by another sealgate", directory)
+	}
+	return nil
+}
+
+// listen opens both listeners and serves.
+func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) error {
+	quiet := slog.NewLogLogger(s.log.Handler(), slog.LevelDebug) // handshakes that strangers break off
+	s.public = &http.Server{
+		Handler:           s.refuseWhileDraining(s.Gateway),
+		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: quiet,
+	}
+	s.admin = &http.Server{
+		Handler:           s.adminHandler(metrics),
+		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: quiet,
+		ReadTimeout: adminTimeout, WriteTimeout: adminTimeout,
+	}
+
+	public, err := net.Listen("tcp", c.Listen.Address)
+	if err != nil {
+		return fmt.Errorf("listen.address: %w", err)
+	}
+	s.closers = append(s.closers, s.public.Close)
+	admin, err := net.Listen("tcp", c.Admin.Address)
+	if err != nil {
+		return fmt.Errorf("admin.address: %w", errors.Join(err, public.Close()))
+	}
+	s.closers = append(s.closers, s.admin.Close)
+
+	scheme := "http"
+	if made.Certificate != nil {
+		scheme = "https"
+		s.public.TLSConfig = &tls.Config{
+			MinVersion:     tls.VersionTLS12,
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.reloader.certificate.Load(), nil },
+		}
+		go s.run(func() error { return s.public.ServeTLS(public, "", "") })
+	} else {
+		go s.run(func() error { return s.public.Serve(public) })
+	}
+	go s.run(func() error { return s.admin.Serve(admin) })
+
+	s.URL = scheme + "://" + reachable(public.Addr())
+	s.Admin = "http://" + reachable(admin.Addr())
+	s.log.Info("serving", "at", s.URL, "admin", s.Admin, "storage", c.Storage.Directory,
+		"policies", policyNames(c), "policy_version", made.Policy.Version(), "authorities", made.Authorities, "registries", registryNames(c))
+	if host, _, _ := net.SplitHostPort(public.Addr().String()); scheme == "http" && !net.ParseIP(host).IsLoopback() {
+		s.log.Warn("clients on other machines reach this listener in plain text; set listen.tls, or put a proxy with TLS before it")
+	}
+	warnOfAudit(s.log, made.Audited)
+	return nil
+}
+
+func (s *service) run(serve func() error) {
+	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
+		s.failed <- err
+	}
+}
+
+// reachable is an address that this machine reaches a listener by.
+func reachable(address net.Addr) string {
+	host, port, _ := net.SplitHostPort(address.String())
+	if net.ParseIP(host).IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func registryNames(c *Config) []string {
+	var names []string
+	for _, r := range c.Registries {
+		names = append(names, r.Name)
+	}
+	return names
+}
+
+// refuseWhileDraining answers what comes over open connections after we began to stop.
+func (s *service) refuseWhileDraining(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.draining.Load() {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Connection", "close")
+		w.Header().Set("Retry-After", "5")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte(`{"errors":[{"code":"UNAVAILABLE","message":"the gateway is stopping; try again"}]}`))
+	})
+}
+
+func (s *service) adminHandler(metrics *prometheus.Registry) http.Handler {
+	mux := http.NewServeMux()
+	say := func(w http.ResponseWriter, status int, what string) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(what + "\n"))
+	}
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if s.draining.Load() {
+			say(w, http.StatusServiceUnavailable, "stopping")
+			return
+		}
+		say(w, http.StatusOK, "ok")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: adminTimeout / 2}))
+	return mux
+}
+
+// wait serves until the context ends or a listener fails, taking new configurations on the way. Then requests under way
+// have [drainTimeout] to end, new ones are refused, and everything is closed.
+func (s *service) wait(ctx context.Context, told <-chan os.Signal) error {
+	reloading, stopReloading := context.WithCancel(ctx)
+	reloaded := make(chan struct{})
+	go func() {
+		defer close(reloaded)
+		s.reloader.run(reloading, told)
+	}()
+
+	var failure error
+	select {
+	case <-ctx.Done():
+	case failure = <-s.failed:
+	}
+	s.log.Info("stopping", "requests_have", drainTimeout)
+	stopReloading()
+	<-reloaded
+	return errors.Join(failure, s.stop())
+}
+
+func (s *service) stop() error {
+	s.draining.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := s.public.Shutdown(ctx); err != nil {
+		s.log.Warn("requests were cut off", "error", err)
+	}
+	err := s.close()
+	s.log.Info("stopped")
+	return err
+}
+
+// close closes what is open, the last first.
+func (s *service) close() error {
+	var errs []error
+	for len(s.closers) > 0 {
+		last := len(s.closers) - 1
+		errs = append(errs, s.closers[last]())
+		s.closers = s.closers[:last]
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/signer"
+)
+
+// names are printed to people and written to logs; a registry's may hold a port, because containerd's ?ns= does.
+var (
+	namePattern         = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+	registryNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(:[0-9]{1,5})?$`)
+	prefixPattern       = regexp.MustCompile(`^([a-z0-9]+([._-]+[a-z0-9]+)*/)*$`)
+	hostPattern         = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$`)
+	variablePattern     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+)
+
+// validate says what is wrong with the content of a configuration. It opens no file; see [builder] for what is in them.
+// Policies are compiled where the keys behind their names are known.
+func (l *Loaded) validate() Problems {
+	v := &validator{places: l.places}
+	c := &l.Config
+	v.listeners(c)
+	v.registries(c)
+	v.authorities(c)
+	v.signers(c)
+	v.verification(c.Verification)
+	v.policies(c)
+	return v.problems
+}
+
+type validator struct {
+	places
+	problems Problems
+}
+
+func (v *validator) add(path, format string, args ...any) {
+	v.problems = append(v.problems, v.problem(path, format, args...))
+}
+
+func (v *validator) listeners(c *Config) {
+	v.address("listen.address", c.Listen.Address)
+	v.address("admin.address", c.Admin.Address)
+	if _, port, _ := net.SplitHostPort(c.Listen.Address); c.Listen.Address == c.Admin.Address && port != "0" {
+		v.add("admin.address", "is listen.address too; health and metrics need an address of their own")
+	}
+	if c.Listen.ExternalURL != "" {
+		v.origin("listen.external_url", c.Listen.ExternalURL)
+	}
+	if tls := c.Listen.TLS; (tls.Certificate == "") != (tls.Key == "") {
+		v.add("listen.tls", "has one file; set certificate and key, or neither")
+	}
+	if c.Storage.Directory == "" {
+		v.add("storage.directory", "is empty; name a directory")
+	}
+}
+
+func (v *validator) address(path, address string) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		v.add(path, "is not host:port; write it like 127.0.0.1:5000, or :5000 for all interfaces")
+		return
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		v.add(path, "has a port that is no number up to 65535")
+	}
+}
+
+// origin wants scheme://host[:port] and nothing else. The value is not repeated: it may hold a password.
+func (v *validator) origin(path, value string) {
+	u, err := url.Parse(value)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		v.add(path, "is not a URL like https://registry.acme.dev")
+	case u.User != nil:
+		v.add(path, "holds a user or password; registries have credentials for that")
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		v.add(path, "has more than scheme, host and port; leave the rest out")
+	}
+}
+
+func (v *validator) registries(c *Config) {
+	if len(c.Registries) == 0 {
+		v.add("registries", "is an empty list; leave it out for the embedded registry")
+	}
+	names, prefixes, embedded := map[string]int{}, map[string]int{}, -1
+	for i, r := range c.Registries {
+		at := fmt.Sprintf("registries[%d]", i)
+		v.name(at, r.Name, registryNamePattern, names, i)
+		if !prefixPattern.MatchString(r.Prefix) {
+			v.add(at+".prefix", "is not empty and not path components in lower case that end with a slash, like docker.io/")
+		}
+		if first, ok := prefixes[r.Prefix]; ok {
+			v.add(at+".prefix", "is also that of registries[%d]; each needs its own", first)
+		}
+		prefixes[r.Prefix] = i
+
+		if r.Embedded && embedded >= 0 {
+			v.add(at+".embedded", "registries[%d] is embedded already; there is one storage directory", embedded)
+		}
+		if r.Embedded {
+			embedded = i
+		}
+		v.registry(at, r)
+	}
+}
+
+func (v *validator) registry(at string, r Registry) {
+	switch {
+	case r.Embedded && r.URL != "":
+		v.add(at+".url", "contradicts embedded; leave one of them out")
+	case !r.Embedded && r.URL == "":
+		v.add(at, "has neither url nor embedded: true; say where it is")
+	case !r.Embedded:
+		v.origin(at+".url", r.URL)
+	}
+
+	for i, host := range r.TokenHosts {
+		if !hostPattern.MatchString(host) {
+			v.add(fmt.Sprintf("%s.token_hosts[%d]", at, i), "is not a host or host:port in lower case")
+		}
+	}
+	if r.Embedded && len(r.TokenHosts) > 0 {
+		v.add(at+".token_hosts", "the embedded registry needs none; leave it out")
+	}
+
+	c := r.Credentials
+	switch {
+	case c.word == "" && (c.Username == "" || c.PasswordFile == ""):
+		v.add(at+".credentials", "needs both username and password_file")
+	case r.Embedded && c.word != noCredentials:
+		v.add(at+".credentials", "the embedded registry needs none; leave it out")
+	case c.word != noCredentials && strings.HasPrefix(r.URL, "http://") && !isLoopback(r.URL):
+		v.add(at+".credentials", "would travel in plain text; use an https URL")
+	}
+}
+
+func isLoopback(rawURL string) bool {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return false
+	}
+	return u.Hostname() == "localhost" || net.ParseIP(u.Hostname()).IsLoopback()
+}
+
+func (v *validator) name(at, name string, pattern *regexp.Regexp, seen map[string]int, i int) {
+	if !pattern.MatchString(name) {
+		v.add(at+".name", "needs a name of 1 to 64 letters, digits, . _ and -, beginning with a letter or digit")
+		return
+	}
+	if first, ok := seen[name]; ok {
+		v.add(at+".name", "%s is the name in line %d too; each needs its own", name, v.line(fmt.Sprintf("%s[%d].name", at[:strings.Index(at, "[")], first)))
+		return
+	}
+	seen[name] = i
+}
+
+func (v *validator) authorities(c *Config) {
+	if len(c.Authorities) == 0 {
+		v.add("authorities", "is an empty list; leave it out for the gateway alone")
+	}
+	seen := map[string]int{}
+	for i, a := range c.Authorities {
+		at := fmt.Sprintf("authorities[%d]", i)
+		v.name(at, a.Name, namePattern, seen, i)
+		switch {
+		case a.Signer != "" && a.Key.File != "":
+			v.add(at+".signer", "contradicts key; an authority has one of them")
+		case a.Signer == "" && a.Key.File == "":
+			v.add(at, "has neither signer nor key.file; say how its signatures are checked")
+		case a.Signer != "" && !c.hasSigner(a.Signer):
+			v.add(at+".signer", "unknown signer %.64q; signers has %s", a.Signer, c.signerNames())
+		}
+	}
+}
+
+func (c *Config) hasSigner(name string) bool {
+	for _, s := range c.Signers {
+		if s.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Config) signerNames() string {
+	var names []string
+	for _, s := range c.Signers {
+		names = append(names, s.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+func (v *validator) signers(c *Config) {
+	if len(c.Signers) == 0 {
+		v.add("signers", "is an empty list; leave it out for the generated key")
+	}
+	seen := map[string]int{}
+	for i, s := range c.Signers {
+		at := fmt.Sprintf("signers[%d]", i)
+		v.name(at, s.Name, namePattern, seen, i)
+		if s.Key.PasswordEnv != "" && s.Key.PasswordFile != "" {
+			v.add(at+".key.password_env", "contradicts password_file; leave one of them out")
+		}
+		if s.Key.PasswordEnv != "" && !variablePattern.MatchString(s.Key.PasswordEnv) {
+			v.add(at+".key.password_env", "is not the name of a variable; write the name, never the password itself")
+		}
+		if len(s.Formats) == 0 {
+			v.add(at+".formats", "is an empty list; write auto, or any of bundle and tag")
+		}
+		if _, err := signer.ParseFormats(s.Formats); err != nil {
+			v.add(at+".formats", "%v", err)
+		}
+	}
+}
+
+func (v *validator) verification(c Verification) {
+	if c.CacheTTL < time.Second || c.CacheTTL > time.Hour {
+		v.add("verification.cache_ttl", "must be between 1s and 1h")
+	}
+	if c.CacheEntries < 1 || c.CacheEntries > 10_000_000 {
+		v.add("verification.cache_entries", "must be between 1 and 10000000")
+	}
+}
+
+func (v *validator) policies(c *Config) {
+	if len(c.Policies) == 0 {
+		v.add("policies", "is missing, so everything would be denied; write at least one, config.example.yaml shows how")
+	}
+	for i, p := range c.Policies {
+		if p.Name != "" && !namePattern.MatchString(p.Name) {
+			v.add(fmt.Sprintf("policies[%d].name", i), "must be 1 to 64 letters, digits, . _ and -, beginning with a letter or digit")
+		}
+	}
+}
+
+// keyPath is where a signer's key is, and whether that is the key that the gateway generates for itself.
+func (c *Config) keyPath(s Signer) (path string, generated bool) {
+	standard := filepath.Join(c.Storage.Directory, defaultKeyFile)
+	if s.Key.File == "" {
+		return standard, true
+	}
+	return s.Key.File, s.Key.File == standard
+}
