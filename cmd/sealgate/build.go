@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/sealgate/sealgate/gateway"
+	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/signer"
 	"github.com/sealgate/sealgate/verifier"
@@ -79,7 +80,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	made.Regime = &gateway.Regime{
 		Policy:     compiled,
 		Registries: registries,
-		Verifier: verifier.NewCache(proven, verifier.CacheOptions{
+		Verifier: verifier.NewCache(proven.WithSameRepository(sameRepository(registries)), verifier.CacheOptions{
 			TTL: l.Config.Verification.CacheTTL, Entries: l.Config.Verification.CacheEntries,
 		}),
 		Inspector: inspect.Inspector{Blobs: registries},
@@ -94,6 +95,15 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		made.Regime.Sealers[s.Name] = signer.NewSealer(signerKeys[s.Name], registries, formats)
 	}
 	return made, nil
+}
+
+// sameRepository takes a signature for a repository's under the name that clients use and under the one that the registry
+// has it by: who signs around the gateway knows only that.
+func sameRepository(registries *upstream.Registries) func(repo, reference string) bool {
+	return func(repo, reference string) bool {
+		_, name, ok := registries.Find(repo)
+		return verifier.SameRepository(repo, reference) || ok && verifier.SameRepository(name, reference)
+	}
 }
 
 func loadCertificate(t TLS) (*tls.Certificate, error) {
