@@ -36,6 +36,8 @@ type rig struct {
 	registries *upstream.Registries
 	key        *signer.Key
 	policies   []policy.Document
+	regime     *gateway.Regime
+	ledger     *ledger.Ledger
 	decisions  string // the file
 }
 
@@ -72,7 +74,7 @@ func newRigBefore(t testing.TB, registry *upstream.Registry, docs ...policy.Docu
 	t.Cleanup(func() { l.Close() })
 
 	r := &rig{
-		t: t, registries: registries, key: newKey(t), policies: docs,
+		t: t, registries: registries, key: newKey(t), policies: docs, ledger: l,
 		decisions: filepath.Join(dir, "decisions.jsonl"),
 		gateway: gateway.New(gateway.Options{
 			Ledger: l, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), AllowDelete: true,
@@ -118,11 +120,12 @@ func (r *rig) enforce(trusted *signer.Key) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.gateway.Enforce(&gateway.Regime{
+	r.regime = &gateway.Regime{
 		Policy: compiled, Registries: r.registries, Verifier: verifier.NewCache(plain, verifier.CacheOptions{}),
 		Inspector: inspect.Inspector{Blobs: r.registries},
 		Sealers:   map[string]gateway.Sealer{"gateway": signer.NewSealer(r.key, r.registries, nil)},
-	})
+	}
+	r.gateway.Enforce(r.regime)
 }
 
 // answer is what a client got, with the body read.
@@ -285,4 +288,48 @@ func (r *rig) sealAround(repo string, im image) {
 		r.t.Fatal(err)
 	}
 	r.enforce(r.key) // nothing is remembered of the time before
+}
+
+// panicking makes every verification panic.
+func (r *rig) panicking() { r.swap(func(re *gateway.Regime) { re.Verifier = panickingVerifier{} }) }
+
+type panickingVerifier struct{}
+
+func (panickingVerifier) Verify(context.Context, policy.Subject) (policy.Evidence, error) {
+	panic("a bug in a parser")
+}
+func (panickingVerifier) Forget(policy.Subject) {}
+
+// swap enforces the present regime with a change.
+func (r *rig) swap(change func(*gateway.Regime)) {
+	re := *r.regime
+	change(&re)
+	r.gateway.Enforce(&re)
+}
+
+// loseLedger makes every record fail, by putting a file in the place of the ledger's directory.
+func (r *rig) loseLedger() {
+	r.t.Helper()
+	dir := filepath.Dir(r.decisions)
+	if err := r.ledger.Close(); err != nil { // the next record opens the file again
+		r.t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// withoutDelete is a second gateway before the same registry, where deleting is off.
+func (r *rig) withoutDelete() *rig {
+	r.t.Helper()
+	second := *r
+	second.gateway = gateway.New(gateway.Options{Ledger: r.ledger, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	second.gateway.Enforce(r.regime)
+	server := httptest.NewServer(second.gateway)
+	r.t.Cleanup(server.Close)
+	second.url = server.URL
+	return &second
 }
