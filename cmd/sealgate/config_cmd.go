@@ -35,7 +35,7 @@ func newConfig() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check and show the configuration",
-		Args:  cobra.NoArgs,
+		Args:  commandsOnly,
 		RunE:  showHelp,
 	}
 	cmd.AddCommand(newConfigCheck(), newConfigShow(), newConfigSchema())

@@ -15,7 +15,7 @@ func newKeys() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys",
 		Short: "Make signing keys and show their public halves",
-		Args:  cobra.NoArgs,
+		Args:  commandsOnly,
 		RunE:  showHelp,
 	}
 	cmd.AddCommand(newKeysGenerate(), newKeysPublic())

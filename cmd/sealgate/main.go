@@ -100,7 +100,7 @@ what is pulled through it must be signed as its policy demands, or it is refused
 		Example: `  sealgate serve
   docker push 127.0.0.1:5000/app:v1
   sealgate verify app:v1`,
-		Args:          cobra.NoArgs,
+		Args:          commandsOnly,
 		RunE:          showHelp,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -108,6 +108,18 @@ what is pulled through it must be signed as its policy demands, or it is refused
 	root.PersistentPreRun = func(*cobra.Command, []string) { *begun = true }
 	root.AddCommand(newServe(), newDemo(), newVerify(), newKeys(), newConfig(), newVersion())
 	return root
+}
+
+// commandsOnly refuses what is no command, and names the one that was probably meant.
+func commandsOnly(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
+		return usage("unknown command %q; did you mean: %s %s?", args[0], cmd.CommandPath(), meant[0])
+	}
+	return usage("unknown command %q; see: %s --help", args[0], cmd.CommandPath())
 }
 
 // showHelp is what a command does that only has commands below it.

@@ -2,10 +2,13 @@ package main
 
 import (
 	"net"
+	"regexp"
 	"strings"
 
+	distribution "github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/gateway/upstream"
+	"github.com/sealgate/sealgate/policy/manifest"
 )
 
 // reference is an image as people type it at the gateway: [host/]repo[:tag][@digest].
@@ -19,27 +22,27 @@ type reference struct {
 
 // parseReference reads a reference. What comes before the first slash is a host when it looks like one, unless a registry
 // behind the gateway has it in its prefix: docker.io/library/nginx is a repository of the gateway where docker.io/ is a
-// prefix. Whether repo and tag are well-formed is for the gateway to say.
+// prefix.
 func parseReference(typed string, prefixes []string) (reference, error) {
 	ref := reference{typed: typed}
 	rest, d, pinned := strings.Cut(typed, "@")
 	if pinned {
 		ref.digest = digest.Digest(d)
-		if err := ref.digest.Validate(); err != nil {
-			return ref, usage("%q is not a digest like sha256: and 64 hexadecimal digits", d)
+		if err := manifest.CheckDigest(ref.digest); err != nil {
+			return ref, usage("%.100q is not a digest like sha256: and 64 hexadecimal digits", d)
 		}
 	}
 	if i := strings.LastIndexByte(rest, ':'); i > strings.LastIndexByte(rest, '/') {
 		rest, ref.tag = rest[:i], rest[i+1:]
-		if ref.tag == "" {
-			return ref, usage("%q has an empty tag", typed)
+		if !wholeTag.MatchString(ref.tag) {
+			return ref, usage("%.200q has no valid tag: 1 to 128 letters, digits, . _ and -", typed)
 		}
 	}
 	if first, after, ok := strings.Cut(rest, "/"); ok && looksLikeHost(first) && !hasAnyPrefix(rest, prefixes) {
 		ref.host, rest = first, after
 	}
-	if rest == "" {
-		return ref, usage("%q names no repository; write [host/]repo[:tag][@digest]", typed)
+	if _, err := distribution.WithName(rest); err != nil {
+		return ref, usage("%.300q names no repository; write [host/]repo[:tag][@digest], in lower case", typed)
 	}
 	ref.repo = rest
 	if ref.tag == "" && !pinned {
@@ -47,6 +50,8 @@ func parseReference(typed string, prefixes []string) (reference, error) {
 	}
 	return ref, nil
 }
+
+var wholeTag = regexp.MustCompile(`^` + distribution.TagRegexp.String() + `$`)
 
 func looksLikeHost(s string) bool {
 	return s == "localhost" || strings.ContainsAny(s, ".:") || net.ParseIP(s) != nil

@@ -54,7 +54,7 @@ func (r *reloader) run(ctx context.Context, told <-chan os.Signal) {
 	var failures chan error
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		r.log.Warn("cannot watch files, so changes are seen late", "after", r.poll, "error", err)
+		r.log.Warn("cannot watch files, so changes are seen late", "after", r.poll.String(), "error", err)
 	} else {
 		defer watcher.Close()
 		events, failures = watcher.Events, watcher.Errors

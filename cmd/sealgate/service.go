@@ -235,7 +235,7 @@ func (s *service) wait(ctx context.Context, told <-chan os.Signal) error {
 	case <-ctx.Done():
 	case failure = <-s.failed:
 	}
-	s.log.Info("stopping", "requests_have", drainTimeout)
+	s.log.Info("stopping", "requests_have", drainTimeout.String())
 	stopReloading()
 	<-reloaded
 	return errors.Join(failure, s.stop())

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"reflect"
+	"regexp"
 	"slices"
 	"time"
 
@@ -19,11 +20,14 @@ func (l *Loaded) settings() any {
 	return plainly(reflect.ValueOf(c), true)
 }
 
+// zeroUnits are what 1m0s and 1h0m0s have too much.
+var zeroUnits = regexp.MustCompile(`([hm])(0m)?0s$`)
+
 // plainly shows all of the sections, and of the items of lists what is not empty.
 func plainly(v reflect.Value, all bool) any {
 	switch value := v.Interface().(type) {
 	case time.Duration:
-		return value.String()
+		return zeroUnits.ReplaceAllString(value.String(), "$1")
 	case Credentials:
 		if value.word != "" {
 			return value.word

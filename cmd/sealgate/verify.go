@@ -31,7 +31,12 @@ REF is the image as it is typed at the gateway: [host/]repo[:tag][@digest]. The 
 		Example: `  sealgate verify app:v1
   sealgate verify registry.acme.dev/prod/app@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
   sealgate verify --config sealgate.yaml -o json prod/app:v1`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("verify takes one image, like: sealgate verify app:v1")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			result, err := verify(cmd.Context(), &source, args[0])
 			if err != nil {
@@ -113,7 +118,7 @@ func judgeError(err error) error {
 		error
 		NotFound() bool
 	}](err); ok && absent.NotFound() {
-		return &exitError{exitNotFound, err}
+		return &exitError{exitNotFound, fmt.Errorf("not found: %w", err)}
 	}
 	return &exitError{exitUpstream, err}
 }

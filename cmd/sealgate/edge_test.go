@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// edge is a running service before an upstream that counts what reaches it.
+type edge struct {
+	t        *testing.T
+	address  string
+	upstream atomic.Int32
+}
+
+func newEdge(t *testing.T) *edge {
+	t.Helper()
+	e := &edge{t: t}
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v2/" { // how to authenticate is asked once
+			e.upstream.Add(1)
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	t.Cleanup(upstream.Close)
+
+	file := newStorage(t, `
+listen: {address: "127.0.0.1:0"}
+admin: {address: "127.0.0.1:0"}
+registries: [{name: counted, url: "`+upstream.URL+`"}]
+policies:
+  - name: open
+    repositories: ["**"]
+    pull: {admit_unverified: true}
+    push: {accept_unsealed: true}
+`)
+	reload := func() (*Loaded, error) { return load(file, Overrides{}, nil) }
+	loaded, err := reload()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := startService(loaded, reload, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.close() })
+	e.address = strings.TrimPrefix(s.URL, "http://")
+	return e
+}
+
+// raw sends bytes as they are, and returns the statuses of the answers until the connection ends.
+func (e *edge) raw(request string) (statuses []int) {
+	e.t.Helper()
+	conn, err := net.Dial("tcp", e.address)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		e.t.Fatal(err)
+	}
+	go func() {
+		_, _ = io.WriteString(conn, request) // the server may hang up before it read all
+	}()
+	r := bufio.NewReader(conn)
+	for {
+		response, err := http.ReadResponse(r, nil)
+		if err != nil {
+			return statuses
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		response.Body.Close()
+		statuses = append(statuses, response.StatusCode)
+		_ = conn.(*net.TCPConn).CloseWrite() // not before: a client that is gone gets no answer
+	}
+}
+
+const pullLine = "GET /v2/a/manifests/v1 HTTP/1.1\r\nHost: gate\r\n"
+
+func TestThreat098_SmuggledRequestsReachNobody(t *testing.T) {
+	chunked := "PUT /v2/a/manifests/v1 HTTP/1.1\r\nHost: gate\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n"
+	hidden := pullLine + "\r\n"
+	e := newEdge(t)
+	for name, c := range map[string]struct {
+		request  string
+		upstream int32 // at most
+	}{
+		"CL.TE":                         {chunked + "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + hidden, 1},
+		"TE.TE with a second coding":    {chunked + "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n" + hidden, 0},
+		"TE misspelled":                 {chunked + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + hidden, 0},
+		"TE with a tab":                 {chunked + "Transfer-Encoding:\tchunked, identity\r\n\r\n0\r\n\r\n" + hidden, 0},
+		"two Content-Lengths":           {chunked + "Content-Length: 0\r\nContent-Length: 50\r\n\r\n" + hidden, 0},
+		"a signed Content-Length":       {chunked + "Content-Length: +5\r\n\r\nhello" + hidden, 0},
+		"a negative Content-Length":     {chunked + "Content-Length: -5\r\n\r\n" + hidden, 0},
+		"a space before the colon":      {chunked + "Content-Length : 5\r\n\r\nhello" + hidden, 0},
+		"a bare line feed in a chunk":   {chunked + "Transfer-Encoding: chunked\r\n\r\n1\nA\r\n0\r\n\r\n" + hidden, 0},
+		"a chunk larger than an int":    {chunked + "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff1\r\n" + hidden, 0},
+		"a header without a name":       {pullLine + ": x\r\n\r\n", 0},
+		"a folded header":               {pullLine + "X-A: b\r\n c\r\n\r\n", 1},
+		"two Hosts":                     {"GET /v2/a/manifests/v1 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 0},
+		"no Host":                       {"GET /v2/a/manifests/v1 HTTP/1.1\r\n\r\n", 0},
+		"a control character in a path": {"GET /v2/a/manifests/v1\x01 HTTP/1.1\r\nHost: gate\r\n\r\n", 0},
+		"an absolute target":            {"GET http://elsewhere/v2/a/manifests/v1 HTTP/1.1\r\nHost: gate\r\n\r\n", 0},
+		"HTTP/0.9":                      {"GET /v2/a/manifests/v1\r\n\r\n", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := e.upstream.Load()
+			statuses := e.raw(c.request)
+			if got := e.upstream.Load() - before; got > c.upstream {
+				t.Errorf("%d requests reached the upstream, at most %d should; answers %v", got, c.upstream, statuses)
+			}
+			for _, status := range statuses {
+				if status < 400 {
+					t.Errorf("answers %v", statuses)
+				}
+			}
+		})
+	}
+}
+
+func TestThreat097_100_MethodsAndUpgradesAreRefused(t *testing.T) {
+	e := newEdge(t)
+	for _, request := range []string{
+		"CONNECT /v2/ HTTP/1.1\r\nHost: gate\r\n\r\n",
+		"TRACE /v2/a/manifests/v1 HTTP/1.1\r\nHost: gate\r\n\r\n",
+		"OPTIONS * HTTP/1.1\r\nHost: gate\r\n\r\n",
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+	} {
+		for _, status := range e.raw(request) {
+			if status < 200 || status == http.StatusSwitchingProtocols || status < 300 && !strings.HasPrefix(request, "OPTIONS *") {
+				t.Errorf("%q: status %d", request, status)
+			}
+		}
+	}
+	upgrade := pullLine + "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n"
+	if got := fmt.Sprint(e.raw(upgrade)); got != "[404]" {
+		t.Errorf("an upgrade: answers %s, want the plain one, [404]", got)
+	}
+}
+
+func TestThreat101_ARefusalComesBeforeTheBody(t *testing.T) {
+	e := newEdge(t)
+	request := "PUT /v2/a/blobs/uploads/AAAA?digest=sha256:" + strings.Repeat("0", 64) + " HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\nContent-Length: 1000000000\r\n\r\n"
+	if got := fmt.Sprint(e.raw(request)); got != "[404]" {
+		t.Errorf("answers %s, want [404] without 100", got)
+	}
+}
+
+func TestThreat103_HeadersHaveALimit(t *testing.T) {
+	e := newEdge(t)
+	for name, headers := range map[string]string{
+		"one long":  "X-Long: " + strings.Repeat("x", 1<<20) + "\r\n",
+		"many":      strings.Repeat("X-Many: y\r\n", 20_000),
+		"long line": "",
+	} {
+		request := pullLine + headers + "\r\n"
+		if name == "long line" {
+			request = "GET /v2/a/tags/list?last=" + strings.Repeat("x", 1<<20) + " HTTP/1.1\r\nHost: gate\r\n\r\n"
+		}
+		for _, status := range e.raw(request) {
+			if status != http.StatusRequestHeaderFieldsTooLarge && status != http.StatusBadRequest {
+				t.Errorf("%s: status %d", name, status)
+			}
+		}
+	}
+	if got := e.upstream.Load(); got != 0 {
+		t.Errorf("%d requests reached the upstream", got)
+	}
+}
+
+func TestThreat125_ThePublicListenerHasNoAdminEndpoints(t *testing.T) {
+	e := newEdge(t)
+	for _, path := range []string{"/metrics", "/livez", "/readyz", "/debug/pprof/", "/", "/v2/metrics"} {
+		if got := fmt.Sprint(e.raw("GET " + path + " HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n")); got != "[404]" {
+			t.Errorf("%s: answers %s, want [404]", path, got)
+		}
+	}
+}

@@ -1,0 +1,293 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// onePolicy is the least that a file has.
+const onePolicy = `policies:
+  - name: all
+    repositories: ["**"]
+    pull: {signed_by: {any: [gateway]}}
+`
+
+func writeFile(t testing.TB, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func loadText(t testing.TB, content string) (*Loaded, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "sealgate.yaml")
+	writeFile(t, file, content)
+	return load(file, Overrides{}, nil)
+}
+
+func TestThreat138_AFileThatCanBeReadInTwoWaysIsRefusedWithItsLine(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, yaml, want string }{
+		{"empty", "", "sealgate.yaml: is empty"},
+		{"only a comment", "# nothing\n", "sealgate.yaml: is empty"},
+		{"a scalar", "hello\n", ":1: is text; it must be a map with the keys admin, authorities"},
+		{"null", "---\n", "is empty; write a map"},
+		{"not UTF-8", "listen: {address: \"\xff\"}\n", "is not text in UTF-8"},
+		{"broken syntax", onePolicy + "listen:\n  address: [1\n", ":5: not valid YAML: "},
+		{"a second document", onePolicy + "---\npolicies: []\n", ":5: a second document begins here"},
+		{"a second document that is broken", onePolicy + "---\n\t{", ": not valid YAML: "},
+		{"an unknown key", onePolicy + "listn: {address: x}\n", ":5: listn: unknown key; did you mean listen?"},
+		{"an unknown key far from any", onePolicy + "frobnicate: 1\n", ":5: frobnicate: unknown key; known here: admin, authorities, delete, listen"},
+		{"an unknown key in a list", strings.Replace(onePolicy, "pull:", "pul:", 1), ":4: policies[0].pul: unknown key; did you mean pull?"},
+		{"a key in capitals", onePolicy + "Listen: {address: x}\n", ":5: Listen: unknown key; did you mean listen?"},
+		{"a dotted key", onePolicy + "listen.address: 127.0.0.1:1\n", ":5: listen.address: unknown key"},
+		{"a key with an escape", onePolicy + "\"lis\\x1bten\": 1\n", `:5: "lis\x1bten": unknown key`},
+		{"a key that is a list", onePolicy + "[a]: 1\n", ":5: has a key that is a list"},
+		{"a duplicate key", onePolicy + "listen: {address: \":1\"}\nlisten: {address: \":2\"}\n", ":6: listen: is there twice, first in line 5"},
+		{"a duplicate key in other case", onePolicy + "listen: {address: \":1\"}\nLISTEN: {address: \":2\"}\n", ":6: LISTEN: is there twice"},
+		{"a duplicate in a policy", onePolicy + "    pull: {admit_unverified: true}\n", ":5: policies[0].pull: is there twice, first in line 4"},
+		{"an anchor", onePolicy + "listen: &x {address: \":1\"}\n", ":5: listen: anchors (&x) are not read"},
+		{"an alias", onePolicy + "listen: &x {address: \":1\"}\nadmin: *x\n", ":6: admin: aliases (*x) are not read"},
+		{"a merge key", onePolicy + "listen: {<<: {address: \":1\"}}\n", ":5: listen: merge keys (<<) are not read"},
+		{"a tag", onePolicy + "delete: {allowed: !!bool \"true\"}\n", ":5: delete.allowed: tags (!!bool) are not read"},
+		{"a tag on a key", onePolicy + "!!str delete: {allowed: true}\n", ":5: delete: tags (!!str) are not read"},
+		{"yes for true", onePolicy + "delete: {allowed: yes}\n", ":5: delete.allowed: is text; write true or false"},
+		{"on for true", onePolicy + "delete: {allowed: on}\n", ":5: delete.allowed: is text; write true or false"},
+		{"True for true", onePolicy + "delete: {allowed: True}\n", ":5: delete.allowed: is true or false; write true or false"},
+		{"a quoted true", onePolicy + "delete: {allowed: \"true\"}\n", ":5: delete.allowed: is text; write true or false"},
+		{"1 for true", onePolicy + "delete: {allowed: 1}\n", ":5: delete.allowed: is a number; write true or false"},
+		{"a number for text", onePolicy + "storage: {directory: 1.10}\n", ":5: storage.directory: is a number; it must be text: put it in quotes"},
+		{"no for text", onePolicy + "storage: {directory: no}\n", ":5: storage.directory: no is true or false to some readers"},
+		{"a date for text", onePolicy + "storage: {directory: 2027-01-01}\n", ":5: storage.directory: is a date; it must be text"},
+		{"null for text", onePolicy + "storage: {directory: ~}\n", ":5: storage.directory: is empty; write text, or leave the key out"},
+		{"an empty section", onePolicy + "storage:\n", ":5: storage: is empty; write a map with the keys directory"},
+		{"a section without its pull", strings.Replace(onePolicy, "pull: {signed_by: {any: [gateway]}}", "pull:", 1), ":4: policies[0].pull: is empty"},
+		{"text for a list", strings.Replace(onePolicy, `["**"]`, `"a,b"`, 1), ":3: policies[0].repositories: is text; it must be a list"},
+		{"a map for a list", "policies: {name: x}\n", ":1: policies: is a map; it must be a list"},
+		{"a list for text", onePolicy + "storage: {directory: [a]}\n", ":5: storage.directory: is a list; it must be text"},
+		{"a float for a number", onePolicy + "verification: {cache_entries: 1e3}\n", ":5: verification.cache_entries: is a number; it must be a whole number"},
+		{"NaN for a number", onePolicy + "verification: {cache_entries: .nan}\n", ":5: verification.cache_entries: is a number; it must be a whole number"},
+		{"infinity for a number", onePolicy + "verification: {cache_entries: .inf}\n", "must be a whole number"},
+		{"an octal number", onePolicy + "verification: {cache_entries: 0100}\n", "must be a whole number in plain digits"},
+		{"a hexadecimal number", onePolicy + "verification: {cache_entries: 0x10}\n", "must be a whole number in plain digits"},
+		{"a number of a hundred digits", onePolicy + "verification: {cache_entries: " + strings.Repeat("9", 100) + "}\n", "must be a whole number"},
+		{"a duration without a unit", onePolicy + "verification: {cache_ttl: 60}\n", ":5: verification.cache_ttl: is not a duration; write it like 30s"},
+		{"a duration in days", onePolicy + "verification: {cache_ttl: 1d}\n", ":5: verification.cache_ttl: is not a duration"},
+		{"formats that are a word", onePolicy + "signers: [{name: gateway, formats: bundle}]\n", ":5: signers[0].formats: is neither auto nor a list"},
+		{"formats that are a number", onePolicy + "signers: [{name: gateway, formats: 1}]\n", ":5: signers[0].formats: is a number; it must be auto or a list"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := loadText(t, c.yaml)
+			if err == nil {
+				t.Fatalf("loaded, want an error with %q:\n%s", c.want, c.yaml)
+			}
+			if _, ok := errors.AsType[Problems](err); !ok {
+				t.Errorf("got an error of type %T, want Problems", err)
+			}
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got\n%v\nwant it to contain\n%s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestThreat138_AnAliasBombCostsNothing(t *testing.T) {
+	t.Parallel()
+	var bomb strings.Builder
+	bomb.WriteString("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n")
+	for i := 1; i < 40; i++ {
+		fmt.Fprintf(&bomb, "a%d: &a%[1]d [%s]\n", i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i-1), 10), ", "))
+	}
+	start := time.Now()
+	if _, err := loadText(t, onePolicy+bomb.String()); err == nil {
+		t.Error("loaded an alias bomb")
+	}
+	if _, err := loadText(t, "policies: &p\n  - {name: &n x, repositories: [*n, *n, *n], pull: *p}\n"); err == nil {
+		t.Error("loaded a document that contains itself")
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+func TestThreat138_WhatIsTooLargeOrTooDeepIsNotRead(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "sealgate.yaml")
+	writeFile(t, file, onePolicy)
+	if err := os.Truncate(file, 100<<20); err != nil { // sparse: 100 MiB of zeros
+		t.Fatal(err)
+	}
+	if _, err := load(file, Overrides{}, nil); err == nil || !strings.Contains(err.Error(), "it is larger than 1048576 bytes") {
+		t.Errorf("100 MiB: got %v", err)
+	}
+
+	padding := maxConfigFile - len(onePolicy) - len("#\n")
+	atLimit := onePolicy + "#" + strings.Repeat("x", padding) + "\n"
+	if _, err := loadText(t, atLimit); err != nil {
+		t.Errorf("a file of exactly %d bytes: %v", len(atLimit), err)
+	}
+	if _, err := loadText(t, atLimit+"\n"); err == nil {
+		t.Errorf("a file of %d bytes was read", len(atLimit)+1)
+	}
+	for _, deep := range []string{
+		"policies: " + strings.Repeat("[", 5_000) + strings.Repeat("]", 5_000),
+		"policies: " + strings.Repeat("[", 500_000),
+		"policies: " + strings.Repeat("{a: ", 5_000) + "1" + strings.Repeat("}", 5_000),
+	} {
+		if _, err := loadText(t, deep); err == nil {
+			t.Errorf("loaded %.30s... of %d bytes", deep, len(deep))
+		}
+	}
+}
+
+func TestThreat138_WhatIsNotARegularFileIsNotRead(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{t.TempDir(), "/dev/zero", filepath.Join(t.TempDir(), "absent.yaml")} {
+		if _, err := load(path, Overrides{}, nil); err == nil || !strings.Contains(err.Error(), "cannot be read") {
+			t.Errorf("%s: got %v", path, err)
+		}
+	}
+}
+
+func TestEverythingThatIsWrongIsSaidAtOnceInTheOrderOfTheFile(t *testing.T) {
+	t.Parallel()
+	_, err := loadText(t, "listen: {address: 1}\nadmin: {adress: x}\nstorage: {directory: no}\n"+onePolicy)
+	problems, ok := errors.AsType[Problems](err)
+	if !ok || len(problems) != 3 {
+		t.Fatalf("got %v, want 3 problems", err)
+	}
+	for i, p := range problems {
+		if p.Line != i+1 {
+			t.Errorf("problem %d is in line %d: %v", i, p.Line, p)
+		}
+	}
+}
+
+func TestSecretsInTheWrongPlaceAreNotRepeated(t *testing.T) {
+	t.Parallel()
+	const secret = "hunter2"
+	for _, yaml := range []string{
+		"registries: [{name: r, url: \"https://user:" + secret + "@registry.acme.dev\"}]\n",
+		"registries: [{name: r, url: \"https://user:" + secret + "@registry.acme.dev:port\"}]\n",
+		"registries: [{name: r, url: \"https://registry.acme.dev\", credentials: " + secret + "}]\n",
+		"registries: [{name: r, url: \"https://registry.acme.dev\", credentials: {username: u, password: " + secret + "}}]\n",
+		"signers: [{name: gateway, key: {password_env: \"" + secret + " with a blank\"}}]\n",
+		"signers: [{name: gateway, key: {password: " + secret + "}}]\n",
+		"listen: {external_url: \"https://user:" + secret + "@gateway.acme.dev\"}\n",
+	} {
+		if _, err := loadText(t, yaml+onePolicy); err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: got %v", yaml, err)
+		}
+	}
+}
+
+func TestContentThatContradictsItselfIsRefusedWithItsLine(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, yaml, want string }{
+		{"no policies", "listen: {address: \":1\"}\n", "policies: is missing, so everything would be denied"},
+		{"a policy with a name of many lines", strings.Replace(onePolicy, "name: all", `name: "a\nb"`, 1), ":2: policies[0].name: must be 1 to 64 letters"},
+		{"an address without a port", onePolicy + "listen: {address: localhost}\n", ":5: listen.address: is not host:port"},
+		{"a port that is a word", onePolicy + "listen: {address: \"localhost:http\"}\n", ":5: listen.address: has a port that is no number"},
+		{"one address for both", onePolicy + "listen: {address: \":1\"}\nadmin: {address: \":1\"}\n", ":6: admin.address: is listen.address too"},
+		{"an external URL without a scheme", onePolicy + "listen: {external_url: registry.acme.dev}\n", ":5: listen.external_url: is not a URL"},
+		{"an external URL with a path", onePolicy + "listen: {external_url: \"https://acme.dev/registry\"}\n", ":5: listen.external_url: has more than scheme, host and port"},
+		{"a certificate without a key", onePolicy + "listen: {tls: {certificate: x}}\n", ":5: listen.tls: has one file"},
+		{"no registries", onePolicy + "registries: []\n", ":5: registries: is an empty list"},
+		{"a registry that is nowhere", onePolicy + "registries: [{name: a}]\n", ":5: registries[0]: has neither url nor embedded"},
+		{"a registry that is in two places", onePolicy + "registries: [{name: a, embedded: true, url: \"https://a\"}]\n", ":5: registries[0].url: contradicts embedded"},
+		{"two embedded registries", onePolicy + "registries:\n  - {name: a, embedded: true}\n  - {name: b, prefix: b/, embedded: true}\n", ":7: registries[1].embedded: registries[0] is embedded already"},
+		{"two registries of one name", onePolicy + "registries:\n  - {name: a, embedded: true}\n  - {name: a, prefix: b/, url: \"https://b\"}\n", ":7: registries[1].name: a is the name in line 6 too"},
+		{"two registries of one prefix", onePolicy + "registries:\n  - {name: a, embedded: true}\n  - {name: b, url: \"https://b\"}\n", ":7: registries[1]"},
+		{"a prefix without a slash", onePolicy + "registries: [{name: a, prefix: a, embedded: true}]\n", ":5: registries[0].prefix: is not empty and not path components"},
+		{"a prefix that climbs", onePolicy + "registries: [{name: a, prefix: ../, embedded: true}]\n", ":5: registries[0].prefix: is not"},
+		{"a file URL", onePolicy + "registries: [{name: a, url: \"file:///etc\"}]\n", ":5: registries[0].url: is not a URL"},
+		{"a user without a password", onePolicy + "registries: [{name: a, url: \"https://a\", credentials: {username: u}}]\n", ":5: registries[0].credentials: needs both"},
+		{"credentials in plain text", onePolicy + "registries: [{name: a, url: \"http://a\", credentials: docker-config}]\n", ":5: registries[0].credentials: would travel in plain text"},
+		{"credentials that are half a map", onePolicy + "registries: [{name: a, url: \"https://a\", credentials: {}}]\n", ""},
+		{"a token host with a path", onePolicy + "registries: [{name: a, url: \"https://a\", token_hosts: [\"a/b\"]}]\n", ":5: registries[0].token_hosts[0]: is not a host"},
+		{"no authorities", onePolicy + "authorities: []\n", ":5: authorities: is an empty list"},
+		{"an authority of nothing", onePolicy + "authorities: [{name: a}]\n", ":5: authorities[0]: has neither signer nor key.file"},
+		{"an authority of two things", onePolicy + "authorities: [{name: a, signer: gateway, key: {file: a.pub}}]\n", ":5: authorities[0].signer: contradicts key"},
+		{"an unknown signer", onePolicy + "authorities: [{name: a, signer: b}]\n", ":5: authorities[0].signer: unknown signer \"b\"; signers has gateway"},
+		{"no signers", onePolicy + "signers: []\n", ":5: signers: is an empty list"},
+		{"two places for a password", onePolicy + "signers: [{name: gateway, key: {password_env: A, password_file: b}}]\n", ":5: signers[0].key.password_env: contradicts password_file"},
+		{"an unknown format", onePolicy + "signers: [{name: gateway, formats: [tarball]}]\n", ":5: signers[0].formats: format \"tarball\""},
+		{"no format", onePolicy + "signers: [{name: gateway, formats: []}]\n", ":5: signers[0].formats: is an empty list"},
+		{"a cache for ever", onePolicy + "verification: {cache_ttl: 24h}\n", ":5: verification.cache_ttl: must be between 1s and 1h"},
+		{"a cache of nothing", onePolicy + "verification: {cache_entries: 0}\n", ":5: verification.cache_entries: must be between"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := loadText(t, c.yaml)
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got\n%v\nwant it to contain\n%s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestListsReplaceTheirDefaultAsAWhole(t *testing.T) {
+	t.Parallel()
+	loaded, err := loadText(t, "policies: [{name: a, repositories: [\"a/*\"], pull: {admit_unverified: true}}]\nsigners: [{name: s}]\nauthorities: [{name: s, signer: s}]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := loaded.Config
+	if len(c.Policies) != 1 || c.Policies[0].Push != nil || c.Policies[0].Pull.SignedBy != nil || c.Policies[0].Mode != "" {
+		t.Errorf("the default policy shines through: %+v", c.Policies[0])
+	}
+	if len(c.Registries) != 1 || !c.Registries[0].Embedded || c.Signers[0].Formats[0] != "auto" || c.Listen.Address != "127.0.0.1:5000" {
+		t.Errorf("what was left out has not its default: %+v", c)
+	}
+}
+
+func TestPathsInAFileAreRelativeToIt(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	file := filepath.Join(directory, "sealgate.yaml")
+	writeFile(t, file, onePolicy+"storage: {directory: data}\nauthorities:\n  - {name: gateway, key: {file: ../a.pub}}\n  - {name: b, key: {file: /abs/b.pub}}\n")
+	loaded, err := load(file, Overrides{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{loaded.Config.Storage.Directory, loaded.Config.Authorities[0].Key.File, loaded.Config.Authorities[1].Key.File}
+	want := []string{filepath.Join(directory, "data"), filepath.Join(filepath.Dir(directory), "a.pub"), "/abs/b.pub"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if key, generated := loaded.Config.keyPath(loaded.Config.Signers[0]); key != filepath.Join(directory, "data", "gateway.key") || !generated {
+		t.Errorf("the gateway's key is %s, generated %v", key, generated)
+	}
+}
+
+// What checkYAML accepts, viper must decode: the two readings of one file never differ in what they refuse.
+func FuzzBothReadersAgree(f *testing.F) {
+	example, err := os.ReadFile(exampleFile)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(example)
+	f.Add([]byte(onePolicy))
+	f.Add([]byte("signers: [{name: a, formats: [tag]}, {name: b, formats: auto}]\nverification: {cache_ttl: 5m}"))
+	f.Add([]byte("registries: [{credentials: {username: a}}, {credentials: none}]"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if len(raw) > 4096 {
+			return
+		}
+		if _, problems := checkYAML("f", raw, reflect.TypeFor[Config]()); len(problems) > 0 {
+			return
+		}
+		var c Config
+		if err := decodeStrictly(raw, &c); err != nil {
+			t.Errorf("checkYAML accepts what viper refuses: %v\n%s", err, raw)
+		}
+	})
+}
