@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"regexp"
 
@@ -17,7 +18,8 @@ import (
 )
 
 // Signatures and attestations protect images, so they are pulled and pushed freely: by their content, never by the name of
-// a tag. What protects an image already can be added to by clients, never overwritten or removed.
+// a tag nor by the types that they claim, for a runtime unpacks a layer whatever its type says. What protects an image
+// already can be added to by clients, never overwritten or removed.
 
 // evidenceTag is how cosign v2 and the fallback of OCI 1.1 name what is attached to a digest: sha256-<hex>.sig, .att and
 // .sbom, and sha256-<hex> for the list of referrers.
@@ -39,7 +41,7 @@ const maxReferrers = 64
 // every entry is evidence or refers to something itself. The entries are fetched; what a descriptor claims does not count.
 func (g *Gateway) isEvidence(ctx context.Context, re *Regime, repo string, m *manifest.Manifest) (bool, error) {
 	if m.IsEvidence() {
-		return true, nil
+		return g.holdsText(ctx, re, repo, m)
 	}
 	if !m.MayListEvidence() || len(m.Manifests) > 2*maxReferrers {
 		return false, nil
@@ -49,7 +51,14 @@ func (g *Gateway) isEvidence(ctx context.Context, re *Regime, repo string, m *ma
 	for _, d := range m.Manifests {
 		entries.Go(func() error {
 			entry, err := g.fetch(ctx, re, Target{Repo: repo, Digest: d.Digest})
-			if err == nil && !entry.IsEvidence() && entry.Subject == nil {
+			if err != nil || entry.Subject != nil {
+				return err
+			}
+			if !entry.IsEvidence() {
+				return errNotEvidence
+			}
+			text, err := g.holdsText(ctx, re, repo, entry)
+			if err == nil && !text {
 				return errNotEvidence
 			}
 			return err
@@ -67,6 +76,59 @@ func (g *Gateway) isEvidence(ctx context.Context, re *Regime, repo string, m *ma
 
 var errNotEvidence = errors.New("not evidence")
 
+// maxEvidenceBytes bounds what is read to see whether a manifest holds evidence.
+const maxEvidenceBytes = 256 << 20
+
+// holdsText looks at what a manifest of evidence holds, once for each manifest: text, or something that a runtime could
+// unpack. What no runtime would start need not be looked at.
+func (g *Gateway) holdsText(ctx context.Context, re *Regime, repo string, m *manifest.Manifest) (bool, error) {
+	if !m.IsRunnable() {
+		return true, nil
+	}
+	key := policy.Subject{Repo: repo, Digest: m.Digest}
+	if text, known := g.texts.Get(key); known {
+		return text, nil
+	}
+	left := int64(maxEvidenceBytes)
+	for _, layer := range m.Layers {
+		if left -= layer.Size; left < 0 {
+			return false, nil
+		}
+		text, err := isText(ctx, re, repo, layer)
+		if err != nil {
+			return false, fmt.Errorf("read layer %s: %w", layer.Digest, err)
+		}
+		if !text {
+			g.texts.Add(key, false)
+			return false, nil
+		}
+	}
+	g.texts.Add(key, true)
+	return true, nil
+}
+
+// isText reads a blob to its end, which is where its digest is held against its bytes, and looks at its beginning.
+func isText(ctx context.Context, re *Regime, repo string, layer ocispec.Descriptor) (bool, error) {
+	body, size, err := re.Registries.OpenBlob(ctx, repo, layer.Digest)
+	if err != nil {
+		return false, err
+	}
+	defer body.Close()
+	if size >= 0 && size != layer.Size {
+		return false, nil // the manifest lies about it
+	}
+	head := make([]byte, manifest.TextHead)
+	n, err := io.ReadFull(body, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, err
+	}
+	rest, err := io.Copy(io.Discard, io.LimitReader(body, layer.Size+1))
+	if err != nil {
+		return false, err
+	}
+	return int64(n)+rest == layer.Size && manifest.CheckText(head[:n]) == nil, nil
+}
+
 // pushEvidenceTag stores what a client attaches under an evidence tag. The tag is read and written under the subject's
 // lock, and everything that it held must still be there: two signers that overwrite each other lose nothing, the second is
 // told to try again.
@@ -74,7 +136,10 @@ func (g *Gateway) pushEvidenceTag(ctx context.Context, x *exchange, m *manifest.
 	subject := policy.Subject{Repo: x.t.Repo, Digest: of}
 	defer x.re.Registries.Lock(subject)()
 
-	reason := protectTag(m, list)
+	reason, err := g.protectTag(ctx, x, m, list)
+	if err != nil {
+		return err
+	}
 	if reason == nil {
 		before, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Tag: x.t.Tag})
 		if err != nil && !errors.Is(err, upstream.ErrNotFound) {
@@ -99,15 +164,20 @@ func (g *Gateway) pushEvidenceTag(ctx context.Context, x *exchange, m *manifest.
 }
 
 // protectTag says why a manifest cannot stand under an evidence tag, whatever is there now.
-func protectTag(m *manifest.Manifest, list bool) *policy.Reason {
-	if list && m.MayListEvidence() || !list && m.IsEvidence() {
-		return nil
+func (g *Gateway) protectTag(ctx context.Context, x *exchange, m *manifest.Manifest, list bool) (*policy.Reason, error) {
+	if list && m.MayListEvidence() {
+		return nil, nil
+	}
+	if !list && m.IsEvidence() {
+		if text, err := g.holdsText(ctx, x.re, x.t.Repo, m); text || err != nil {
+			return nil, err
+		}
 	}
 	return &policy.Reason{
 		Code: policy.EvidenceMisplaced,
 		Why:  "it is no signature, and tags like this are for those",
 		Fix:  "choose another tag",
-	}
+	}, nil
 }
 
 // holds reports that after has everything that before had: the entries of a list, or the layers with their annotations,
@@ -131,6 +201,13 @@ func holds(after, before *manifest.Manifest) bool {
 
 // pushEvidence stores a signature or attestation that is a manifest of its own, and lists it for its subject.
 func (g *Gateway) pushEvidence(ctx context.Context, x *exchange, m *manifest.Manifest) error {
+	text, err := g.holdsText(ctx, x.re, x.t.Repo, m)
+	if err != nil {
+		return err
+	}
+	if !text {
+		return badRequest("MANIFEST_INVALID", "the layers have the types of signatures or attestations, and hold something else")
+	}
 	reason, err := g.crowded(ctx, x, m)
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sealgate/sealgate/gateway/ledger"
@@ -80,7 +81,11 @@ type Gateway struct {
 	manifests *manifestCache
 	uploads   *ticketOffice
 	decoys    *decoys
+	texts     *lru.Cache[policy.Subject, bool] // manifests of evidence: whether their layers are text
 }
+
+// maxTexts bounds the manifests of which it is remembered what they hold.
+const maxTexts = 65_536
 
 // New makes a gateway.
 func New(o Options) *Gateway {
@@ -88,10 +93,14 @@ func New(o Options) *Gateway {
 	if _, rest, ok := strings.Cut(host, "://"); ok {
 		host = rest
 	}
+	texts, err := lru.New[policy.Subject, bool](maxTexts)
+	if err != nil {
+		panic("gateway: the size of a cache is a positive constant: " + err.Error())
+	}
 	return &Gateway{
 		ledger: o.Ledger, log: o.Log, metrics: newMetrics(o.Metrics),
 		externalHost: strings.TrimRight(host, "/"), allowDelete: o.AllowDelete,
-		manifests: newManifestCache(), uploads: newTicketOffice(), decoys: newDecoys(),
+		manifests: newManifestCache(), uploads: newTicketOffice(), decoys: newDecoys(), texts: texts,
 	}
 }
 

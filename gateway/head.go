@@ -24,7 +24,7 @@ func (g *Gateway) refuseHead(x *exchange, m *manifest.Manifest, err error) error
 		return err
 	}
 	switch {
-	case asksBeforePush(x.r.Header):
+	case asksBeforePush(x):
 		// "Not here": the client sends its manifest, and the push rule decides. A 403 would break the push of a fixed
 		// image over a refused one.
 		return notHere
@@ -36,16 +36,17 @@ func (g *Gateway) refuseHead(x *exchange, m *manifest.Manifest, err error) error
 
 var notHere = &requestError{http.StatusNotFound, "MANIFEST_UNKNOWN", "the manifest does not exist"}
 
-// asksBeforePush recognises the HEAD of a client that is about to push: containerd, crane and oras accept just the type
-// of the manifest that they hold, where a pull accepts all that it can read.
-func asksBeforePush(h http.Header) bool {
+// asksBeforePush recognises the HEAD of a client that is about to push. containerd and crane accept just the type of the
+// manifest that they hold, where a pull accepts all that it can read. oras and what is built on it accept everything, and ask
+// for the digest; of those that pull, only containerd asks HEAD for a digest.
+func asksBeforePush(x *exchange) bool {
 	named := 0
-	for _, t := range accepted(h) {
+	for _, t := range accepted(x.r.Header) {
 		if t != "*/*" {
 			named++
 		}
 	}
-	return named == 1
+	return named == 1 || named > 1 && x.t.Tag == "" && !strings.HasPrefix(x.r.UserAgent(), "containerd/")
 }
 
 // isContainerd1 recognises containerd 1.x, which prints nothing but "403 Forbidden" for a refused HEAD. With ns it treats

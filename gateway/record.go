@@ -25,6 +25,9 @@ func newID() string { return ulid.Make().String() }
 // enforce records a judgement and turns it into what happens: nil lets the request go on, an error stops it. In audit mode
 // it always goes on, with a warning. A decision that cannot be recorded is not taken.
 func (g *Gateway) enforce(x *exchange, action ledger.Action, subject digest.Digest, j judgement) error {
+	if j.err != nil && x.r.Context().Err() != nil {
+		return x.r.Context().Err() // the client is gone, and nothing was decided
+	}
 	d := j.decision(x.re, x.t.Repo)
 	d.Action, d.Reference, d.Digest = action, x.t.Reference(), subject
 	d.Method, d.Client = x.r.Method, clientAddress(x.r)

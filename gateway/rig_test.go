@@ -39,6 +39,7 @@ type rig struct {
 	regime     *gateway.Regime
 	ledger     *ledger.Ledger
 	decisions  string // the file
+	hangUp     func() // ends all connections of clients
 }
 
 // sealing is the policy of a gateway without a file: only what is sealed is pulled, what passes is sealed.
@@ -86,7 +87,7 @@ func newRigBefore(t testing.TB, registry *upstream.Registry, docs ...policy.Docu
 	r.enforce(r.key)
 	server := httptest.NewServer(r.gateway)
 	t.Cleanup(server.Close)
-	r.url = server.URL
+	r.url, r.hangUp = server.URL, server.CloseClientConnections
 	return r
 }
 

@@ -230,6 +230,8 @@ var parameters = map[Kind][]string{
 	FinishUpload:  {"digest", "ns"},
 	PushManifest:  {"ns"},
 	UploadChunk:   {"ns"},
+	UploadStatus:  {"digest", "ns"}, // clients ask where the end of an upload went to
+	CancelUpload:  {"ns"},
 }
 
 func (t *Target) takeQuery(query map[string]string) error {

@@ -6,7 +6,7 @@ import (
 	"github.com/sealgate/sealgate/policy/manifest"
 )
 
-// Bounds of what a registry can make the gateway do. Nothing here is a promise; each has a test at the limit or past it.
+// Bounds of what a registry can make the gateway do.
 const (
 	maxManifest       = manifest.MaxBytes // a manifest or a page of a listing, in bytes
 	maxRepository     = 255               // a repository's name, in bytes

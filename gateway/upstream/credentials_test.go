@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -424,6 +425,30 @@ func TestManyWhoMissATokenWaitForOne(t *testing.T) {
 	all.Wait()
 	if len(o.asked) > 10 { // one, but for those that came between two flights
 		t.Errorf("%d tokens for 50 requests", len(o.asked))
+	}
+}
+
+func TestTokensAndChallengesAreBounded(t *testing.T) {
+	c := newCredentials(nil, "acme.dev", &url.URL{Scheme: "https", Host: "acme.dev"}, nil, nil)
+	for i := range maxTokens + 10 {
+		made := &secret{"Bearer x", time.Now().Add(time.Hour)}
+		if _, err := c.remembered(t.Context(), fmt.Sprint(i), func(context.Context) (*secret, error) { return made, nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := c.secrets.Len(); n != maxTokens {
+		t.Errorf("%d tokens are remembered, want %d", n, maxTokens)
+	}
+
+	lines := slices.Repeat([]string{"Negotiate"}, maxChallenges-1)
+	if _, ok := pickChallenge(append(lines, `Basic realm="x"`)); !ok {
+		t.Error("the last line that counts is not read")
+	}
+	if c, ok := pickChallenge(append(lines, "Negotiate", `Basic realm="x"`)); ok {
+		t.Errorf("a line too many is read: %v", c)
+	}
+	if n := len(parseChallenges(strings.Repeat("x ", maxChallenge/2))); n > maxChallenges*maxChallengePart {
+		t.Errorf("%d challenges of one line", n)
 	}
 }
 

@@ -259,13 +259,10 @@ func repositoryOf(path string) string {
 	if !ok {
 		return ""
 	}
-	if i := strings.LastIndex(rest, "/blobs/uploads/"); i > 0 {
-		return named(rest[:i])
-	}
 	if name, ok := strings.CutSuffix(rest, "/tags/list"); ok {
 		return named(name)
 	}
-	for _, part := range []string{"/manifests/", "/blobs/", "/referrers/"} {
+	for _, part := range []string{"/manifests/", "/blobs/", "/referrers/", "/blobs/uploads/"} {
 		if i := strings.LastIndex(rest, part); i > 0 && !strings.Contains(rest[i+len(part):], "/") {
 			return named(rest[:i])
 		}

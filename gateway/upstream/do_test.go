@@ -347,6 +347,7 @@ func TestScopesAreNoWiderThanTheRequest(t *testing.T) {
 		{"HEAD", "/v2/a/b/manifests/v1", "[repository:a/b:pull]"},
 		{"GET", "/v2/manifests/manifests/v1", "[repository:manifests:pull]"},
 		{"GET", "/v2/blobs/uploads/manifests/v1", "[repository:blobs/uploads:pull]"},
+		{"GET", "/v2/a/blobs/uploads/manifests/v1", "[repository:a/blobs/uploads:pull]"},
 		{"GET", "/v2/a/blobs/sha256:00", "[repository:a:pull]"},
 		{"GET", "/v2/a/referrers/sha256:00", "[repository:a:pull]"},
 		{"PUT", "/v2/a/manifests/v1", "[repository:a:pull,push]"},

@@ -60,6 +60,16 @@ func TestThreat108_AnUploadGoesOnAtTheRegistryOrNowhere(t *testing.T) {
 	}
 }
 
+func TestThreat114_ALocationHoldsNoSecondHeader(t *testing.T) {
+	for _, location := range []string{"/x\r\nX-Evil: y", "/x?\r\nX-Evil: y", "/x\ny", "/x?a\x00", "/x?a\x7f", "/x?a b", "/x?\u2028"} {
+		r, resp := locating(t, "Location", location)
+		path, query, err := r.Location(resp)
+		if err == nil && strings.ContainsFunc(path+query, notInURL) {
+			t.Errorf("%q: got %q?%q", location, path, query)
+		}
+	}
+}
+
 func TestThreat055_AListGoesOnAtTheRegistryOrNowhere(t *testing.T) {
 	for link, want := range map[string]string{
 		"": "?",

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -165,6 +166,10 @@ func TestThreat055_PagesThatLeadAstray(t *testing.T) {
 			w.Header().Set("Link", fmt.Sprintf(`<%s?page=%d>; rel="next"`, r.URL.Path, page))
 			index(w, indexOf(page*400, 400))
 		}, "more than 1000 referrers"},
+		"to too much": {func(w http.ResponseWriter, r *http.Request, page int) {
+			w.Header().Set("Link", fmt.Sprintf(`<%s?page=%d>; rel="next"`, r.URL.Path, page))
+			index(w, append(indexOf(page, 1), bytes.Repeat([]byte(" "), maxReferrerBytes/3)...))
+		}, "or 8388608 bytes"},
 		"to another host": {func(w http.ResponseWriter, _ *http.Request, _ int) {
 			w.Header().Set("Link", `<`+evil.URL+`/v2/x>; rel="next"`)
 			index(w, indexOf(0, 1))
