@@ -140,6 +140,13 @@ func (g *Gateway) pushEvidenceTag(ctx context.Context, x *exchange, m *manifest.
 	if err != nil {
 		return err
 	}
+	if n := len(m.Layers) + len(m.Manifests); reason == nil && n > maxReferrers {
+		reason = &policy.Reason{
+			Code: policy.EvidenceTooMuch,
+			Why:  fmt.Sprintf("it has %d entries, %d are accepted", n, maxReferrers),
+			Fix:  "ask whoever keeps the registry to remove old ones",
+		}
+	}
 	if reason == nil {
 		before, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Tag: x.t.Tag})
 		if err != nil && !errors.Is(err, upstream.ErrNotFound) {

@@ -1,5 +1,7 @@
 package policy
 
+import "slices"
+
 // The document: what an administrator writes, before anything of it is believed. The field tags are the keys of the
 // configuration file.
 
@@ -72,4 +74,24 @@ type ImageDocument struct {
 type SealDocument struct {
 	// Signer is the configured name of the signer.
 	Signer string `mapstructure:"signer"`
+}
+
+// clone copies all that a rule keeps, so that nobody changes it afterwards.
+func (d *PullDocument) clone() *PullDocument {
+	c := *d
+	if d.SignedBy != nil {
+		by := *d.SignedBy
+		by.Any, by.All, by.Of = slices.Clone(by.Any), slices.Clone(by.All), slices.Clone(by.Of)
+		c.SignedBy = &by
+	}
+	return &c
+}
+
+func (d *PushDocument) clone() *PushDocument {
+	c := *d
+	if d.Seal != nil {
+		seal := *d.Seal
+		c.Seal = &seal
+	}
+	return &c
 }

@@ -8,66 +8,91 @@ import (
 // A glob matches repository names, component by component. The grammar is small on purpose, because two readings of one
 // pattern are a hole: * stands for any run of characters inside a component, ** for one or more whole components, and
 // everything else for itself. There are no classes, no alternatives and no negation.
-type glob []string
+type glob struct {
+	pattern string
+	parts   []component
+}
 
-// maxDoubleStars keeps matching linear in practice: each ** tries every length.
-const maxDoubleStars = 2
+// component is one component of a pattern: ** or the literals between its stars, of which there is one more than stars.
+type component struct {
+	many     bool
+	literals []string
+}
+
+const (
+	// maxDoubleStars keeps matching linear in practice: each ** tries every length.
+	maxDoubleStars = 2
+
+	// maxPattern is the length of the longest repository name, in bytes. A longer pattern is a mistake.
+	maxPattern = 255
+)
 
 func compileGlob(pattern string) (glob, error) {
-	if pattern == "" {
-		return nil, fmt.Errorf("empty pattern")
+	switch {
+	case pattern == "":
+		return glob{}, fmt.Errorf("empty pattern")
+	case len(pattern) > maxPattern:
+		return glob{}, fmt.Errorf("pattern %.40q... is longer than %d bytes", pattern, maxPattern)
+	case strings.Count(pattern, "**") > maxDoubleStars:
+		return glob{}, fmt.Errorf("pattern %q has more than %d times **", pattern, maxDoubleStars)
 	}
-	parts := strings.Split(pattern, "/")
-	if strings.Count(pattern, "**") > maxDoubleStars {
-		return nil, fmt.Errorf("pattern %q has more than %d times **", pattern, maxDoubleStars)
-	}
-	for _, part := range parts {
+
+	g := glob{pattern: pattern}
+	for _, part := range strings.Split(pattern, "/") {
 		switch {
 		case part == "":
-			return nil, fmt.Errorf("pattern %q has an empty component", pattern)
+			return glob{}, fmt.Errorf("pattern %q has an empty component", pattern)
 		case part != "**" && strings.Contains(part, "**"):
-			return nil, fmt.Errorf("pattern %q: ** stands for whole components, as in prod/**", pattern)
+			return glob{}, fmt.Errorf("pattern %q: ** stands for whole components, as in prod/**", pattern)
 		}
 		for _, c := range part {
 			if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789._-*", c) {
-				return nil, fmt.Errorf("pattern %q: %q cannot be in a repository name", pattern, c)
+				return glob{}, fmt.Errorf("pattern %q: %q cannot be in a repository name", pattern, c)
 			}
 		}
+		g.parts = append(g.parts, component{many: part == "**", literals: strings.Split(part, "*")})
 	}
-	return parts, nil
+	return g, nil
 }
 
-func (g glob) match(repo string) bool { return matchParts(g, strings.Split(repo, "/")) }
+func (g glob) match(repo string) bool { return matchParts(g.parts, strings.Split(repo, "/")) }
 
-func matchParts(g glob, parts []string) bool {
-	for i, want := range g {
-		if want == "**" {
-			for n := i + 1; n <= len(parts); n++ { // ** takes parts[i:n]
-				if matchParts(g[i+1:], parts[n:]) {
+// covers reports that g matches every name that the other pattern matches. It may miss some: it reads the other pattern as
+// a name in which a star is a character, so that only stars of g can match it.
+func (g glob) covers(other glob) bool { return g.match(other.pattern) }
+
+func matchParts(pattern []component, parts []string) bool {
+	for i, want := range pattern {
+		if want.many {
+			for n := i + 1; n <= len(parts) && parts[n-1] != ""; n++ { // ** takes parts[i:n]
+				if matchParts(pattern[i+1:], parts[n:]) {
 					return true
 				}
 			}
 			return false
 		}
-		if i >= len(parts) || !matchPart(want, parts[i]) {
+		if i >= len(parts) || !want.match(parts[i]) {
 			return false
 		}
 	}
-	return len(g) == len(parts)
+	return len(pattern) == len(parts)
 }
 
-// matchPart matches one component against literals separated by stars, each found as early as possible.
-func matchPart(want, part string) bool {
-	literals := strings.Split(want, "*")
-	first, last := literals[0], literals[len(literals)-1]
-	if len(literals) == 1 {
-		return part == want
+// match finds each literal as early as possible, the last one at the end.
+func (c component) match(part string) bool {
+	first, rest := c.literals[0], c.literals[1:]
+	switch {
+	case part == "" || part == "**": // no component, or many: see covers
+		return false
+	case len(rest) == 0:
+		return part == first
 	}
+	last := rest[len(rest)-1]
 	if len(part) < len(first)+len(last) || !strings.HasPrefix(part, first) || !strings.HasSuffix(part, last) {
 		return false
 	}
 	middle := part[len(first) : len(part)-len(last)]
-	for _, literal := range literals[1 : len(literals)-1] {
+	for _, literal := range rest[:len(rest)-1] {
 		at := strings.Index(middle, literal)
 		if at < 0 {
 			return false

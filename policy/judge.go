@@ -14,7 +14,7 @@ func (r *Rule) Judge(s Subject, ev Evidence, at time.Time) Verdict {
 	if r == nil {
 		return verdict([]Reason{noPolicy(s)}, nil)
 	}
-	if r.pull == nil {
+	if r.pull == nil || r.pull.SignedBy == nil && !r.pull.AdmitUnverified {
 		return verdict([]Reason{{
 			Code: PullClosed, Requirement: "pull", Subject: s.Digest.String(),
 			Why: "the policy allows no pull",
@@ -24,7 +24,7 @@ func (r *Rule) Judge(s Subject, ev Evidence, at time.Time) Verdict {
 
 	var reasons []Reason
 	if by := r.pull.SignedBy; by != nil {
-		if reason := by.judge(s, ev); reason != nil {
+		if reason := r.signedBy(s, ev); reason != nil {
 			reasons = append(reasons, *reason)
 		}
 	}
@@ -46,8 +46,9 @@ func noPolicy(s Subject) Reason {
 	}
 }
 
-// judge returns nil when enough distinct authorities signed.
-func (by *SignedBy) judge(s Subject, ev Evidence) *Reason {
+// signedBy returns nil when enough distinct authorities signed.
+func (r *Rule) signedBy(s Subject, ev Evidence) *Reason {
+	by := r.pull.SignedBy
 	names, need, words := by.wants()
 	var missing []string
 	for _, name := range names {
@@ -62,7 +63,10 @@ func (by *SignedBy) judge(s Subject, ev Evidence) *Reason {
 
 	reason := Reason{
 		Code: UntrustedSign, Requirement: "signed_by " + words, Subject: s.Digest.String(),
-		Fix: "push it through the gateway, or have it signed: cosign sign {pinned}",
+		Fix: "have it signed by " + strings.Join(missing, or(need, names)) + ": cosign sign {pinned}",
+	}
+	if r.seals {
+		reason.Fix = "push it through the gateway, or have it signed: cosign sign {pinned}"
 	}
 	found := len(ev.Signatures) + len(ev.Rejected)
 	switch {
@@ -117,7 +121,7 @@ func (r *Rule) JudgePush(s Subject, image Image) Verdict {
 	if r == nil {
 		return verdict([]Reason{noPolicy(s)}, nil)
 	}
-	if r.push == nil {
+	if r.push == nil || r.push.Seal == nil && !r.push.AcceptUnsealed {
 		return verdict([]Reason{{
 			Code: PushClosed, Requirement: "push", Subject: s.Digest.String(),
 			Why: "the policy allows no push",
@@ -166,14 +170,14 @@ func nonRoot(s Subject, user string) *Reason {
 		reason.Why = "it runs as root"
 		return reason
 	case strings.Trim(name, "0123456789") != "":
-		reason.Why = fmt.Sprintf("whether user %q is root cannot be told from its name", name)
+		reason.Why = fmt.Sprintf("whether user %.40q is root cannot be told from its name", name)
 		return reason
 	case strings.Trim(name, "0") == "":
 		reason.Why = "it runs as root (user 0)"
 		return reason
 	}
 	if _, err := strconv.ParseUint(name, 10, 31); err != nil { // a larger number wraps around to who knows whom
-		reason.Why = fmt.Sprintf("user %s is no user number", name)
+		reason.Why = fmt.Sprintf("user %.40s is no user number", name)
 		return reason
 	}
 	return nil

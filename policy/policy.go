@@ -23,6 +23,11 @@ type Known struct {
 	Signers     map[string]string
 }
 
+// same reports that two names stand for one authority.
+func (k Known) same(a, b string) bool {
+	return a == b || k.Authorities[a] != "" && k.Authorities[a] == k.Authorities[b]
+}
+
 // Policy is an ordered list of rules, compiled. It is immutable and safe for concurrent use.
 type Policy struct {
 	rules   []*Rule
@@ -36,6 +41,7 @@ type Rule struct {
 	audit        bool
 	pull         *PullDocument // never both SignedBy and AdmitUnverified
 	push         *PushDocument // never both Seal and AcceptUnsealed
+	seals        bool          // what a push is sealed with is a signature that a pull asks for
 }
 
 // A Fault is something wrong with a document, at a place in it such as "[0].pull.signed_by.any[1]".
@@ -60,22 +66,50 @@ func Compile(docs []Document, known Known) (*Policy, error) {
 	p := &Policy{version: version(docs, known)}
 	names := map[string]bool{}
 	for i, doc := range docs {
-		at := fmt.Sprintf("[%d]", i)
-		if doc.Name == "" {
-			fault(at+".name", "a policy needs a name")
-		}
-		if names[doc.Name] {
-			fault(at+".name", "a second policy named %q", doc.Name)
+		here := func(path, format string, args ...any) { fault(fmt.Sprintf("[%d]%s", i, path), format, args...) }
+		if err := checkName(doc.Name); err != nil {
+			here(".name", "%w", err)
+		} else if names[doc.Name] {
+			here(".name", "a second policy named %q", doc.Name)
 		}
 		names[doc.Name] = true
-		p.rules = append(p.rules, compileRule(doc, known, func(path, format string, args ...any) {
-			fault(at+path, format, args...)
-		}))
+		r := compileRule(doc, known, here)
+		p.findUnreachable(r, here)
+		p.rules = append(p.rules, r)
 	}
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
 	return p, nil
+}
+
+// maxName bounds a policy's name, in bytes: it stands in the one line that refused people read.
+const maxName = 64
+
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("a policy needs a name")
+	case len(name) > maxName:
+		return fmt.Errorf("the name is longer than %d bytes", maxName)
+	case strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }):
+		return fmt.Errorf("the name %q holds more than visible ASCII without quotes", name)
+	}
+	return nil
+}
+
+// findUnreachable finds patterns that earlier rules cover: whoever wrote them believes in a rule that never applies.
+func (p *Policy) findUnreachable(r *Rule, fault func(path, format string, args ...any)) {
+	for i, g := range r.repositories {
+		for _, earlier := range p.rules {
+			at := slices.IndexFunc(earlier.repositories, func(other glob) bool { return g.pattern != "" && other.covers(g) })
+			if at >= 0 {
+				fault(fmt.Sprintf(".repositories[%d]", i), "is never reached: policy %q covers %s with %s, and the first match decides",
+					earlier.name, g.pattern, earlier.repositories[at].pattern)
+				break
+			}
+		}
+	}
 }
 
 func compileRule(doc Document, known Known, fault func(path, format string, args ...any)) *Rule {
@@ -100,15 +134,24 @@ func compileRule(doc Document, known Known, fault func(path, format string, args
 	}
 	if doc.Pull != nil {
 		compilePull(*doc.Pull, known, fault)
-		pull := *doc.Pull
-		r.pull = &pull
+		r.pull = doc.Pull.clone()
 	}
 	if doc.Push != nil {
-		push := *doc.Push
-		compilePush(&push, known, fault)
-		r.push = &push
+		r.push = doc.Push.clone()
+		compilePush(r.push, known, fault)
 	}
 	return r
+}
+
+// sealCounts reports that the seal is by one of the authorities that a pull wants.
+func (r *Rule) sealCounts(known Known) bool {
+	if r.Signer() == "" || !r.NeedsEvidence() {
+		return false
+	}
+	names, _, _ := r.pull.SignedBy.wants()
+	return slices.ContainsFunc(names, func(name string) bool {
+		return known.Authorities[name] == known.Signers[r.Signer()]
+	})
 }
 
 func compilePull(pull PullDocument, known Known, fault func(path, format string, args ...any)) {
@@ -141,8 +184,11 @@ func compileSignedBy(by SignedBy, known Known, fault func(path, format string, a
 			if _, ok := known.Authorities[name]; !ok {
 				fault(here, "unknown authority %q; authorities has %s", name, enumerate(known.Authorities))
 			}
-			if slices.Index(list.names, name) < i {
+			switch before := slices.IndexFunc(list.names, func(n string) bool { return known.same(n, name) }); {
+			case slices.Index(list.names, name) < i:
 				fault(here, "names %q twice", name)
+			case before < i && list.key != "any": // one signature would count as two
+				fault(here, "%q is the same key as %q", name, list.names[before])
 			}
 		}
 	}
@@ -219,7 +265,7 @@ func (p *Policy) Rule(repo string) *Rule {
 	parts := strings.Split(repo, "/")
 	for _, r := range p.rules {
 		for _, g := range r.repositories {
-			if matchParts(g, parts) {
+			if matchParts(g.parts, parts) {
 				return r
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
-	"github.com/sealgate/sealgate/verifier/strictjson"
+	"github.com/sealgate/sealgate/policy/strictjson"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"golang.org/x/sync/errgroup"
 )
@@ -212,5 +212,5 @@ func (st statement) check(d digest.Digest) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("is for another image, sha256:%.80q", st.Subject[0].Digest["sha256"])
+	return fmt.Errorf("is for another image, sha256:%.12s…", st.Subject[0].Digest["sha256"])
 }

@@ -301,7 +301,8 @@ func TestAppendingToRememberedEvidenceChangesNothing(t *testing.T) {
 	for _, name := range []string{"a", "b"} {
 		ev := verified(t, cache, aSubject())
 		more := append(ev.Signatures, policy.Signature{Authority: name})
-		if again := verified(t, cache, aSubject()); len(again.Signatures) != 1 || cap(again.Signatures) != 1 || cap(again.Rejected) != 1 {
+		again := verified(t, cache, aSubject())
+		if len(again.Signatures) != 1 || cap(again.Signatures) != 1 || cap(again.Rejected) != 1 {
 			t.Errorf("remembered: %+v after %+v", again, more)
 		}
 	}

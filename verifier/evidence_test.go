@@ -107,8 +107,8 @@ type bundleOf struct {
 }
 
 func statementFor(d digest.Digest, predicateType string) []byte {
-	return fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":%q}}],"predicateType":%q,"predicate":{}}`,
-		d.Encoded(), predicateType)
+	return fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":%q}}],`+
+		`"predicateType":%q,"predicate":{}}`, d.Encoded(), predicateType)
 }
 
 func pae(payloadType string, payload []byte) []byte {

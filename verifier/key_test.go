@@ -74,7 +74,7 @@ func TestAKeyFileHoldsOnePublicKeyAndNothingElse(t *testing.T) {
 		"a certificate":            {as("CERTIFICATE"), "a certificate"},
 		"PKCS 1":                   {as("RSA PUBLIC KEY"), "PKCS #1"},
 		"another block":            {as("PGP PUBLIC KEY BLOCK"), "want PUBLIC KEY"},
-		"a block that is no key":   {string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("x")})), "parse public key"},
+		"a block that is no key":   {"-----BEGIN PUBLIC KEY-----\neA==\n-----END PUBLIC KEY-----\n", "parse public key"},
 		"more than a file's worth": {one + strings.Repeat("\n", maxKeyPEM), "more than"},
 	} {
 		if pub, err := ParsePublicKeyPEM([]byte(c.text)); err == nil || !strings.Contains(err.Error(), c.why) {
@@ -101,7 +101,6 @@ func TestWeakAndMalformedKeysAreNoAuthorities(t *testing.T) {
 		"an RSA key of nothing": &rsa.PublicKey{},
 		"no ECDSA key":          (*ecdsa.PublicKey)(nil),
 		"an ECDSA key of none":  &ecdsa.PublicKey{},
-		"a point off the curve": &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)},
 		"a short Ed25519 key":   ed25519.PublicKey{1, 2, 3},
 		"a private key":         private,
 		"a text":                "key",

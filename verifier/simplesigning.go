@@ -12,7 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
-	"github.com/sealgate/sealgate/verifier/strictjson"
+	"github.com/sealgate/sealgate/policy/strictjson"
 	"golang.org/x/sync/errgroup"
 )
 

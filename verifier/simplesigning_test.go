@@ -101,7 +101,7 @@ func TestThreat046_APayloadOfAnotherFormDoesNotCount(t *testing.T) {
 		"an unknown key of identity":  {`"identity":{`, `"identity":{"x":1,`, "unknown key"},
 		"an unknown key of the image": {`"image":{`, `"image":{"x":1,`, "unknown key"},
 		"critical twice":              {`"optional":null`, `"optional":null,"critical":{}`, "is there twice"},
-		"something behind it":         {`"optional":null}`, `"optional":null}{}`, "something follows"},
+		"something behind it":         {`"optional":null}`, `"optional":null}{}`, "after top-level value"},
 		"no digest":                   {s.Digest.String(), "", "is for another image"},
 		"the digest in upper case":    {s.Digest.String(), strings.ToUpper(s.Digest.String()), "is for another image"},
 		"the digest and white space":  {s.Digest.String(), s.Digest.String() + " ", "is for another image"},
@@ -182,9 +182,11 @@ func TestLayersThatAreNoSignaturesDoNotCount(t *testing.T) {
 func TestWhatIsNoManifestUnderTheTagDoesNotCount(t *testing.T) {
 	s, key := aSubject(), newSigner(t)
 	for name, doc := range map[string]any{
-		"garbage":    []byte("<html>"),
-		"nothing":    []byte(""),
-		"an index":   ocispec.Index{Versioned: image().Versioned, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}},
+		"garbage": []byte("<html>"),
+		"nothing": []byte(""),
+		"an index": ocispec.Index{
+			Versioned: image().Versioned, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{},
+		},
 		"two in one": []byte(`{"schemaVersion":2,"layers":[],"manifests":[]}`),
 	} {
 		m := newMemory()

@@ -12,49 +12,55 @@ func (m *Manifest) IsIndex() bool {
 	return m.MediaType == ocispec.MediaTypeImageIndex || m.MediaType == DockerIndex
 }
 
-// IsRunnable reports that a container runtime would start it: what its configuration says about the user matters.
-// Artifacts carry a configuration of a type of their own.
+// IsRunnable reports that some container runtime may start it, so that what its configuration says about the user matters.
+//
+// Media types are claims, and runtimes believe them in different ways. Seen by trying them:
+//   - Docker 20.10 starts an OCI manifest whose configuration has any type that begins, in any case, with
+//     application/vnd.oci.image. or application/vnd.docker., or one of the types that old registries invented;
+//   - podman 4.3 starts a Docker manifest whatever the type of its configuration is, and an OCI image whatever the types of
+//     its layers are;
+//   - containerd 1.6 unpacks what has the types of layers, and starts some types of configuration that are not an image's.
+//
+// So everything that one of them may start is runnable. Evidence can be runnable by that measure, for cosign 2 gives its
+// signatures the configuration of an image: see [CheckText].
 func (m *Manifest) IsRunnable() bool {
-	return !m.IsIndex() && (m.Config.MediaType == ocispec.MediaTypeImageConfig ||
-		m.Config.MediaType == "application/vnd.docker.container.image.v1+json")
+	switch {
+	case m.IsIndex():
+		return false
+	case m.MediaType == DockerManifest || isImageConfig(m.Config.MediaType):
+		return true
+	case m.Config.Digest == ocispec.DescriptorEmptyJSON.Digest:
+		return false // {} names no layers, and without the type of an image that stops them all
+	}
+	return slices.ContainsFunc(m.Layers, func(d ocispec.Descriptor) bool { return isImageLayer(d.MediaType) })
 }
 
-// Media types of what Sigstore's tools attach to images.
-const (
-	SimpleSigning = "application/vnd.dev.cosign.simplesigning.v1+json" // the payload of a cosign v2 signature
-	DSSE          = "application/vnd.dsse.envelope.v1+json"            // a cosign v2 attestation
-	BundlePrefix  = "application/vnd.dev.sigstore.bundle"              // a cosign v3 bundle, any version
-)
-
-// sbomTypes are the layers of cosign's .sbom tags.
-var sbomTypes = []string{
-	"text/spdx", "spdx+json", "text/spdx+json", "text/spdx+xml",
-	"application/vnd.cyclonedx", "application/vnd.cyclonedx+json", "application/vnd.cyclonedx+xml",
-	"application/vnd.syft+json",
+func isImageConfig(mediaType string) bool {
+	mediaType = strings.ToLower(mediaType)
+	switch mediaType {
+	case "application/octet-stream", "application/json", "text/html":
+		return true
+	}
+	return strings.HasPrefix(mediaType, "application/vnd.oci.image") || strings.HasPrefix(mediaType, "application/vnd.docker")
 }
 
-// IsEvidence reports that the manifest holds nothing but Sigstore's material: every layer is a signature, an attestation,
-// a bundle or an SBOM. Nothing in it runs, so it passes by its content, whatever its tag is called. An index is never
-// evidence by itself: see [Manifest.MayListEvidence].
-func (m *Manifest) IsEvidence() bool {
-	return !m.IsIndex() && len(m.Layers) > 0 && !slices.ContainsFunc(m.Layers, func(layer ocispec.Descriptor) bool {
-		return !isEvidenceType(layer.MediaType)
-	})
+func isImageLayer(mediaType string) bool {
+	mediaType = strings.ToLower(mediaType)
+	for _, prefix := range []string{"application/vnd.oci.image", "application/vnd.docker", "application/vnd.erofs"} {
+		if strings.HasPrefix(mediaType, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
-func isEvidenceType(mediaType string) bool {
-	return mediaType == SimpleSigning || mediaType == DSSE || IsBundleType(mediaType) || slices.Contains(sbomTypes, mediaType)
-}
-
-// IsBundleType reports the media type of a Sigstore bundle, in both spellings that were in use:
-// application/vnd.dev.sigstore.bundle.v0.3+json and application/vnd.dev.sigstore.bundle+json;version=0.2.
-func IsBundleType(mediaType string) bool {
-	rest, ok := strings.CutPrefix(mediaType, BundlePrefix)
-	return ok && (strings.HasPrefix(rest, ".v0.") && strings.HasSuffix(rest, "+json") || strings.HasPrefix(rest, "+json;version=0."))
-}
-
-// MayListEvidence reports that an index can be a list of referrers, as the fallback tag of OCI 1.1 holds it: no entry
-// names a platform. Whether it is one depends on what it lists.
-func (m *Manifest) MayListEvidence() bool {
-	return m.IsIndex() && !slices.ContainsFunc(m.Manifests, func(d ocispec.Descriptor) bool { return d.Platform != nil })
+// isManifest reports the types that runtimes read as manifests, those that are not accepted here included.
+func isManifest(mediaType string) bool {
+	switch mediaType, _, _ = strings.Cut(strings.ToLower(mediaType), ";"); mediaType {
+	case ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex, DockerManifest, DockerIndex,
+		"application/vnd.docker.distribution.manifest.v1+json", "application/vnd.docker.distribution.manifest.v1+prettyjws",
+		"application/vnd.oci.artifact.manifest.v1+json":
+		return true
+	}
+	return false
 }

@@ -2,12 +2,13 @@
 //
 // A registry, a runtime and a verifier that read one document differently are an attack: what is judged is then not what
 // runs. So [Parse] accepts only documents with a single reading, and refuses the rest: duplicate keys, keys that differ
-// from a known one in case only, a document that is an index and an image at once, a mediaType that contradicts the
-// Content-Type, malformed digests and sizes, anything behind the document's end. The bytes are kept and served as they
-// came; nothing is ever marshalled again.
+// from a known one in case only (all that package strictjson refuses), a document that is an index and an image at once, a
+// mediaType that contradicts the Content-Type, malformed digests and sizes, content that is to be fetched elsewhere, a
+// manifest in the place of a layer. The bytes are kept and served as they came; nothing is ever marshalled again.
 package manifest
 
 import (
+	_ "crypto/sha512" // the digests of descriptors
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,13 +17,16 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealgate/sealgate/policy/strictjson"
 )
 
 // Bounds of what is read as a manifest.
 const (
 	MaxBytes       = 4 << 20 // a manifest, the limit that the distribution specification recommends
 	MaxDescriptors = 1000    // layers of an image or manifests of an index
-	MaxDepth       = 32      // nesting of the JSON document
+	MaxMediaType   = 255     // bytes of a media type; RFC 6838 allows twice 127 and a slash
+
+	MaxDepth = strictjson.MaxDepth // nesting of the JSON document
 )
 
 // The media types of Docker's manifests, which OCI's replaced.
@@ -34,7 +38,7 @@ const (
 // ErrInvalid is in every error of this package: the document is at fault, not the way to it.
 var ErrInvalid = errors.New("invalid manifest")
 
-// Manifest is a manifest as it was read. It is immutable.
+// Manifest is a manifest as it was read. It is immutable, and whoever gave Parse its bytes leaves them alone.
 type Manifest struct {
 	Raw       []byte        // the very bytes, to be served as they are
 	Digest    digest.Digest // sha256 of Raw
@@ -57,7 +61,8 @@ func Parse(raw []byte, contentType string) (*Manifest, error) {
 	return m, nil
 }
 
-// document has every field that any accepted kind has; which of them may be there is checked by parse.
+// document has every field that any accepted kind has; which of them may be there is checked by parse. Pointers tell an
+// absent field from an empty one.
 type document struct {
 	SchemaVersion int                   `json:"schemaVersion"`
 	MediaType     string                `json:"mediaType"`
@@ -79,11 +84,8 @@ func parse(raw []byte, contentType string) (*Manifest, error) {
 	if len(raw) > MaxBytes {
 		return nil, fmt.Errorf("more than %d bytes", MaxBytes)
 	}
-	if err := checkUnambiguous(raw); err != nil {
-		return nil, err
-	}
 	var doc document
-	if err := json.Unmarshal(raw, &doc); err != nil {
+	if err := strictjson.Decode(raw, &doc); err != nil {
 		return nil, err
 	}
 
@@ -107,13 +109,28 @@ func parse(raw []byte, contentType string) (*Manifest, error) {
 	} else {
 		err = m.takeImage(doc)
 	}
-	if err == nil && m.Subject != nil {
-		err = checkDescriptor(*m.Subject)
-	}
 	if err != nil {
 		return nil, err
 	}
+	if err := m.checkRest(); err != nil {
+		return nil, err
+	}
 	return m, nil
+}
+
+// checkRest checks what any kind may have.
+func (m *Manifest) checkRest() error {
+	if m.Subject != nil {
+		if err := checkDescriptor(*m.Subject); err != nil {
+			return fmt.Errorf("subject: %w", err)
+		}
+	}
+	if m.ArtifactType != "" {
+		if err := checkMediaType(m.ArtifactType); err != nil {
+			return fmt.Errorf("artifactType: %w", err)
+		}
+	}
+	return nil
 }
 
 // mediaTypeOf holds what the document says of itself against what it was sent as. OCI lets mediaType be absent; Docker
@@ -121,18 +138,18 @@ func parse(raw []byte, contentType string) (*Manifest, error) {
 func mediaTypeOf(doc document, contentType string) (string, error) {
 	sent, _, err := mime.ParseMediaType(contentType)
 	if err != nil {
-		return "", fmt.Errorf("Content-Type %q: %w", contentType, err)
+		return "", fmt.Errorf("Content-Type %.150q: %w", contentType, err)
 	}
 	switch sent {
 	case ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex, DockerManifest, DockerIndex:
 	default:
-		return "", fmt.Errorf("Content-Type %q is not a manifest that is accepted here", contentType)
+		return "", fmt.Errorf("Content-Type %.150q is not a manifest that is accepted here", contentType)
 	}
 	switch {
 	case doc.MediaType == sent:
 	case doc.MediaType == "" && (sent == ocispec.MediaTypeImageManifest || sent == ocispec.MediaTypeImageIndex):
 	default:
-		return "", fmt.Errorf("mediaType %q contradicts the Content-Type %q", doc.MediaType, contentType)
+		return "", fmt.Errorf("mediaType %.150q contradicts the Content-Type %.150q", doc.MediaType, contentType)
 	}
 	return sent, nil
 }
@@ -159,22 +176,41 @@ func (m *Manifest) takeImage(doc document) error {
 	if err := checkDescriptor(m.Config); err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
-	return checkDescriptors("layers", m.Layers)
+	if err := checkDescriptors("layers", m.Layers); err != nil {
+		return err
+	}
+	return m.checkBlobs()
+}
+
+// checkBlobs refuses a manifest in the place of a blob: a client would read it as one, and reach content that nobody judged.
+func (m *Manifest) checkBlobs() error {
+	if isManifest(m.Config.MediaType) {
+		return fmt.Errorf("config: is a manifest (%s)", m.Config.MediaType)
+	}
+	for i, layer := range m.Layers {
+		if isManifest(layer.MediaType) {
+			return fmt.Errorf("layers[%d]: is a manifest (%s)", i, layer.MediaType)
+		}
+		if layer.Digest == m.Config.Digest && layer.Size != m.Config.Size {
+			return fmt.Errorf("layers[%d]: %s is the config, with another size", i, layer.Digest)
+		}
+	}
+	return nil
 }
 
 func checkDescriptors(what string, all []ocispec.Descriptor) error {
 	if len(all) > MaxDescriptors {
 		return fmt.Errorf("%s has %d entries, %d are allowed", what, len(all), MaxDescriptors)
 	}
-	seen := make(map[digest.Digest]ocispec.Descriptor, len(all))
+	seen := make(map[digest.Digest]int, len(all))
 	for i, d := range all {
 		if err := checkDescriptor(d); err != nil {
 			return fmt.Errorf("%s[%d]: %w", what, i, err)
 		}
-		if before, ok := seen[d.Digest]; ok && (before.Size != d.Size || before.MediaType != d.MediaType) {
+		if before, ok := seen[d.Digest]; ok && (all[before].Size != d.Size || all[before].MediaType != d.MediaType) {
 			return fmt.Errorf("%s[%d]: %s is listed with another size or type", what, i, d.Digest)
 		}
-		seen[d.Digest] = d
+		seen[d.Digest] = i
 	}
 	return nil
 }
@@ -186,11 +222,28 @@ func checkDescriptor(d ocispec.Descriptor) error {
 	if d.Size < 0 {
 		return fmt.Errorf("%s: negative size", d.Digest)
 	}
-	if d.MediaType == "" {
-		return fmt.Errorf("%s: no mediaType", d.Digest)
+	if err := checkMediaType(d.MediaType); err != nil {
+		return fmt.Errorf("%s: %w", d.Digest, err)
+	}
+	if len(d.URLs) > 0 {
+		return fmt.Errorf("%s: is to be fetched elsewhere (urls), where nobody checks it", d.Digest)
 	}
 	if d.Data != nil && (int64(len(d.Data)) != d.Size || d.Digest.Algorithm().FromBytes(d.Data) != d.Digest) {
 		return fmt.Errorf("%s: data is not what digest and size say", d.Digest)
+	}
+	return nil
+}
+
+// checkMediaType accepts what can be shown and compared: visible ASCII. Its grammar is not checked, for cosign has types
+// without a slash.
+func checkMediaType(mediaType string) error {
+	switch {
+	case mediaType == "":
+		return errors.New("no mediaType")
+	case len(mediaType) > MaxMediaType:
+		return fmt.Errorf("a mediaType of %d bytes, %d are allowed", len(mediaType), MaxMediaType)
+	case strings.ContainsFunc(mediaType, func(c rune) bool { return c < ' ' || c > '~' }):
+		return fmt.Errorf("mediaType %q holds more than visible ASCII", mediaType)
 	}
 	return nil
 }

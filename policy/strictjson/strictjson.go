@@ -19,10 +19,13 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of a document.
+// Bounds of a document, so that a few megabytes of "{},{}," do not become gigabytes of structs.
 const (
-	MaxDepth = 32   // nesting of objects and arrays
-	MaxKeys  = 4096 // of one object
+	MaxDepth   = 32     // nesting of objects and arrays
+	MaxKeys    = 4096   // of one object
+	MaxEntries = 10_000 // of one array
+
+	maxNumber = 64 // bytes; encoding/json repeats the whole of it in its errors
 )
 
 // Decode reads raw into a pointer to a struct. Keys that the struct does not name are ignored.
@@ -88,9 +91,13 @@ func (w *walker) value(t *shape, depth int) error {
 			return errors.New("null in place of a value; leave the key out")
 		}
 	}
-	for { // a number, true, false or null
+	start := w.at // of a number, true, false or null
+	for {
 		switch w.raw[w.at] {
 		case ' ', '\t', '\r', '\n', ',', ']', '}':
+			if n := w.at - start; n > maxNumber {
+				return fmt.Errorf("a number of %d characters", n)
+			}
 			return nil
 		}
 		w.at++
@@ -105,7 +112,11 @@ func (w *walker) array(t *shape, depth int) error {
 	if err != nil {
 		return err
 	}
-	for w.at++; w.space() != ']'; {
+	w.at++
+	for n := 0; w.space() != ']'; n++ {
+		if n == MaxEntries {
+			return fmt.Errorf("an array has more than %d entries", MaxEntries)
+		}
 		if err := w.value(inner, depth); err != nil {
 			return err
 		}
@@ -121,7 +132,7 @@ func (w *walker) object(t *shape, depth int) error {
 	outer := len(w.keys)
 	var many map[string]bool // in place of looking through a long list
 	for w.at++; w.space() != '}'; {
-		key, escaped, err := w.text()
+		key, escaped, err := w.key()
 		if err != nil {
 			return err
 		}
@@ -172,8 +183,8 @@ func (w *walker) seen(key []byte, outer int, many *map[string]bool) bool {
 	return false
 }
 
-// text reads a string, and returns it without quotes and escapes.
-func (w *walker) text() (s []byte, escaped bool, err error) {
+// text reads a string, and returns it as it is written, with its quotes.
+func (w *walker) text() (quoted []byte, escaped bool, err error) {
 	start := w.at
 	for w.at++; w.raw[w.at] != '"'; w.at++ {
 		if w.raw[w.at] != '\\' {
@@ -188,11 +199,17 @@ func (w *walker) text() (s []byte, escaped bool, err error) {
 		}
 	}
 	w.at++
-	if !escaped {
-		return w.raw[start+1 : w.at-1], false, nil
+	return w.raw[start:w.at], escaped, nil
+}
+
+// key reads a key without its quotes and escapes.
+func (w *walker) key() (key []byte, escaped bool, err error) {
+	quoted, escaped, err := w.text()
+	if err != nil || !escaped {
+		return bytes.Trim(quoted, `"`), escaped, err
 	}
 	var plain string
-	if err := json.Unmarshal(w.raw[start:w.at], &plain); err != nil {
+	if err := json.Unmarshal(quoted, &plain); err != nil {
 		return nil, true, err
 	}
 	return []byte(plain), true, nil

@@ -54,6 +54,8 @@ func TestDocumentsWithTwoReadingsAreRefused(t *testing.T) {
 		"the second half of a pair":          `{"user":"\udc00"}`,
 		"half a pair in a key":               `{"any":{"\uD800":1}}`,
 		"null in place of an object":         `{"inner":null}`,
+		"a number that goes on":              `{"any":1` + strings.Repeat("0", maxNumber) + `}`,
+		"too many entries":                   `{"list":[` + strings.Repeat("{},", MaxEntries) + `{}]}`,
 		"too many keys":                      `{"any":{` + members(MaxKeys+1) + `}}`,
 		"a key twice under an unknown key":   `{"x":{"a":1,"a":2}}`,
 		"another case":                       `{"User":"0"}`,
@@ -80,6 +82,8 @@ func TestDocumentsWithTwoReadingsAreRefused(t *testing.T) {
 		var got sample
 		if err := Decode([]byte(raw), &got); err == nil {
 			t.Errorf("%s: %.60q is accepted as %+v", name, raw, got)
+		} else if len(err.Error()) > 1000 {
+			t.Errorf("%s: the error has %d bytes", name, len(err.Error()))
 		}
 	}
 }
@@ -110,6 +114,8 @@ func TestTheBoundsThemselvesAreAccepted(t *testing.T) {
 		"objects at the depth": `{"any":` + strings.Repeat(`{"a":`, MaxDepth-1) + `1` + strings.Repeat(`}`, MaxDepth-1) + `}`,
 		"lists at the depth":   `{"any":` + strings.Repeat(`[`, MaxDepth-1) + strings.Repeat(`]`, MaxDepth-1) + `}`,
 		"all the keys":         `{"any":{` + members(MaxKeys) + `}}`,
+		"a long number":        `{"any":1` + strings.Repeat("0", maxNumber-1) + `}`,
+		"all the entries":      `{"list":[` + strings.Repeat("{},", MaxEntries-1) + `{}]}`,
 	} {
 		if err := Decode([]byte(raw), new(sample)); err != nil {
 			t.Errorf("%s: %v", name, err)

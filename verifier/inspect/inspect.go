@@ -2,8 +2,8 @@
 //
 // Everything that it reads was pushed by somebody, so everything is bounded, hashed against the descriptor that names it,
 // and read in one way only (package strictjson): a runtime that finds another user than the one that was judged is what
-// must not happen. For the same reason an image counts as runnable whenever any common runtime would start it, whatever
-// type it claims to be.
+// must not happen. For the same reason an image counts as runnable whenever some runtime may start it, whatever it claims to
+// be: see [manifest.Manifest.IsRunnable].
 package inspect
 
 import (
@@ -17,7 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
-	"github.com/sealgate/sealgate/verifier/strictjson"
+	"github.com/sealgate/sealgate/policy/strictjson"
 )
 
 // Bounds of what is read from an image.
@@ -60,7 +60,7 @@ func Read(ctx context.Context, blobs Blobs, repo string, m *manifest.Manifest) (
 	if err != nil {
 		return policy.Image{}, err
 	}
-	image := policy.Image{Runnable: runnable(m), Layers: len(m.Layers), Bytes: bytes}
+	image := policy.Image{Runnable: m.IsRunnable(), Layers: len(m.Layers), Bytes: bytes}
 	if !image.Runnable {
 		return image, nil
 	}
@@ -83,22 +83,6 @@ func sum(m *manifest.Manifest) (int64, error) {
 		total += layer.Size
 	}
 	return total, nil
-}
-
-// runnable reports that some runtime would start a container of it. [manifest.Manifest.IsRunnable] knows the types that
-// mean to be images; these are started as well:
-//   - an OCI manifest whose configuration has a type that old registries invented. Docker accepts those as images
-//     (distribution.ImageTypes in github.com/docker/docker);
-//   - any Docker manifest: podman and skopeo do not look at the configuration's type there.
-func runnable(m *manifest.Manifest) bool {
-	if m.IsRunnable() || m.MediaType == manifest.DockerManifest {
-		return true
-	}
-	switch m.Config.MediaType {
-	case "application/octet-stream", "application/json", "text/html", "":
-		return true
-	}
-	return false
 }
 
 // config is the part of an image configuration that says how the container runs. The format is OCI's, which Docker's

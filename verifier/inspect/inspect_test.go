@@ -61,7 +61,8 @@ func image(t *testing.T, s store, config string, change func(*ocispec.Manifest))
 }
 
 func TestAnImageIsReadFromItsConfiguration(t *testing.T) {
-	const config = `{"os":"linux","config":{"User":"65532:65532","Env":["A=b"],"Labels":{"user":"root","User":"x"}},"rootfs":{"type":"layers","diff_ids":[]}}`
+	const config = `{"os":"linux","config":{"User":"65532:65532","Env":["A=b"],"Labels":{"user":"root","User":"x"}},` +
+		`"rootfs":{"type":"layers","diff_ids":[]}}`
 	s := store{}
 	m := image(t, s, config, nil)
 	got, err := Inspector{Blobs: s}.Inspect(t.Context(), "prod/app", m)
@@ -148,7 +149,8 @@ func TestAnOutageIsNotTheImagesFault(t *testing.T) {
 	s := store{}
 	m := image(t, s, `{}`, nil)
 	s[m.Config.Digest] = nil
-	if _, err := Read(t.Context(), s, "prod/app", m); !errors.Is(err, errOutage) || errors.Is(err, ErrInvalid) || errors.Is(err, manifest.ErrInvalid) {
+	_, err := Read(t.Context(), s, "prod/app", m)
+	if !errors.Is(err, errOutage) || errors.Is(err, ErrInvalid) || errors.Is(err, manifest.ErrInvalid) {
 		t.Errorf("got %v, want the outage alone", err)
 	}
 }
@@ -162,28 +164,33 @@ func TestOtherBytesThanTheDigestSaysAreNotRead(t *testing.T) {
 	}
 }
 
-func TestThreat026_WhateverARuntimeWouldStartIsRunnable(t *testing.T) {
+func TestThreat026_WhateverARuntimeMayStartIsRunnable(t *testing.T) {
 	const docker = "application/vnd.docker.container.image.v1+json"
+	const layer, other = ocispec.MediaTypeImageLayerGzip, "application/vnd.acme.part"
 	for _, c := range []struct {
-		name, manifest, config string
-		want                   bool
+		name, manifest, config, layer string
+		want                          bool
 	}{
-		{"an OCI image", ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig, true},
-		{"a Docker image", manifest.DockerManifest, docker, true},
-		{"an OCI manifest with Docker's configuration", ocispec.MediaTypeImageManifest, docker, true},
-		{"a configuration that docker takes for an image: octet-stream", ocispec.MediaTypeImageManifest, "application/octet-stream", true},
-		{"a configuration that docker takes for an image: json", ocispec.MediaTypeImageManifest, "application/json", true},
-		{"a configuration that docker takes for an image: html", ocispec.MediaTypeImageManifest, "text/html", true},
-		{"a Docker manifest with an artifact's configuration", manifest.DockerManifest, "application/vnd.acme+json", true},
-		{"an artifact", ocispec.MediaTypeImageManifest, "application/vnd.acme+json", false},
-		{"an artifact without a configuration", ocispec.MediaTypeImageManifest, ocispec.MediaTypeEmptyJSON, false},
+		{"an OCI image", ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig, layer, true},
+		{"a Docker image", manifest.DockerManifest, docker, layer, true},
+		{"an OCI manifest with Docker's configuration", ocispec.MediaTypeImageManifest, docker, layer, true},
+		{"what docker takes for an image: octet-stream", ocispec.MediaTypeImageManifest, "application/octet-stream", other, true},
+		{"what docker takes for an image: json", ocispec.MediaTypeImageManifest, "application/json", other, true},
+		{"what docker takes for an image: html", ocispec.MediaTypeImageManifest, "text/html", other, true},
+		{"an image whose layers have types of their own", ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig, other, true},
+		{"a Docker manifest with an artifact's configuration", manifest.DockerManifest, "application/vnd.acme+json", other, true},
+		{"an artifact", ocispec.MediaTypeImageManifest, "application/vnd.acme+json", other, false},
+		{"an artifact without a configuration", ocispec.MediaTypeImageManifest, ocispec.MediaTypeEmptyJSON, other, false},
 	} {
 		s := store{}
 		m := image(t, s, `{"config":{"User":"root"}}`, func(doc *ocispec.Manifest) {
 			doc.MediaType, doc.Config.MediaType = c.manifest, c.config
+			for i := range doc.Layers {
+				doc.Layers[i].MediaType = c.layer
+			}
 		})
 		got, err := Read(t.Context(), s, "prod/app", m)
-		if err != nil || got.Runnable != c.want || c.want && got.User != "root" {
+		if err != nil || got.Runnable != c.want || c.want && got.User != "root" || got.Layers != 2 {
 			t.Errorf("%s: got %+v, %v, want runnable %v", c.name, got, err, c.want)
 		}
 	}

@@ -1,0 +1,365 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// known is what the tests' policies refer to. again is the key of ci under a second name.
+func known() Known {
+	return Known{
+		Authorities: map[string]string{"gateway": "f1", "ci": "f2", "release": "f3", "again": "f2"},
+		Signers:     map[string]string{"gateway": "f1", "spare": "f4"},
+	}
+}
+
+// full is a document with every field set.
+func full() Document {
+	return Document{
+		Name: "production", Repositories: []string{"prod/**"}, Mode: "enforce",
+		Pull: &PullDocument{DigestOnly: true, SignedBy: &SignedBy{Any: []string{"gateway", "ci"}}},
+		Push: &PushDocument{
+			Image: ImageDocument{NonRoot: "deny", MaxBytes: 1 << 30, MaxLayers: 20}, Seal: &SealDocument{Signer: "gateway"},
+		},
+	}
+}
+
+// named is a document that only has a name and patterns of its own.
+func named(name string, patterns ...string) Document {
+	doc := full()
+	doc.Name, doc.Repositories = name, patterns
+	return doc
+}
+
+func mustCompile(t testing.TB, docs ...Document) *Policy {
+	t.Helper()
+	p, err := Compile(docs, known())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// faults lists what is wrong, as "path: text".
+func faults(t *testing.T, err error) []string {
+	t.Helper()
+	var all []string
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		t.Fatalf("got %v, want faults", err)
+	}
+	for _, one := range joined.Unwrap() {
+		fault := new(Fault)
+		if !errors.As(one, &fault) || fault.Error() != fault.Path+": "+fault.Err.Error() || errors.Unwrap(fault) != fault.Err {
+			t.Errorf("%v is no fault", one)
+		}
+		all = append(all, fault.Error())
+	}
+	return all
+}
+
+func TestEachFaultHasItsPlaceAndSaysWhatToDo(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Document)
+		want   []string // the beginning of each fault
+	}{
+		"no name":                 {func(d *Document) { d.Name = "" }, []string{"[0].name: a policy needs a name"}},
+		"a long name":             {func(d *Document) { d.Name = strings.Repeat("x", maxName+1) }, []string{"[0].name: the name is longer than 64 bytes"}},
+		"a name of two lines":     {func(d *Document) { d.Name = "a\nb" }, []string{`[0].name: the name "a\nb" holds more than visible ASCII`}},
+		"a name with quotes":      {func(d *Document) { d.Name = `a"b` }, []string{"[0].name: the name "}},
+		"an escape in the name":   {func(d *Document) { d.Name = "a\x1b[2J" }, []string{"[0].name: the name "}},
+		"another mode":            {func(d *Document) { d.Mode = "Audit" }, []string{`[0].mode: mode "Audit" is neither enforce nor audit`}},
+		"no repositories":         {func(d *Document) { d.Repositories = nil }, []string{`[0].repositories: names no repository; for all of them write ["**"]`}},
+		"an empty list of them":   {func(d *Document) { d.Repositories = []string{} }, []string{"[0].repositories: names no repository"}},
+		"patterns that are none":  {func(d *Document) { d.Repositories = []string{"a", "[a]", ""} }, []string{"[0].repositories[1]: pattern", "[0].repositories[2]: empty pattern"}},
+		"neither pull nor push":   {func(d *Document) { d.Pull, d.Push = nil, nil }, []string{"[0]: has neither pull nor push"}},
+		"a pull without a demand": {func(d *Document) { d.Pull = &PullDocument{DigestOnly: true} }, []string{"[0].pull: demands no signature; name who must have signed in signed_by, or say admit_unverified: true"}},
+		"signed and unverified":   {func(d *Document) { d.Pull.AdmitUnverified = true }, []string{"[0].pull.admit_unverified: contradicts signed_by"}},
+		"signed by no form":       {func(d *Document) { *d.Pull.SignedBy = SignedBy{} }, []string{"[0].pull.signed_by: write exactly one of any, all, and of with at_least"}},
+		"signed by two forms":     {func(d *Document) { d.Pull.SignedBy.All = []string{"ci"} }, []string{"[0].pull.signed_by: write exactly one"}},
+		"signed by three forms": {func(d *Document) {
+			*d.Pull.SignedBy = SignedBy{Any: []string{"ci"}, All: []string{"ci"}, Of: []string{"ci"}, AtLeast: 1}
+		}, []string{"[0].pull.signed_by: write exactly one"}},
+		"any of nobody":            {func(d *Document) { d.Pull.SignedBy.Any = []string{} }, []string{"[0].pull.signed_by.any: names nobody"}},
+		"all of nobody":            {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{}} }, []string{"[0].pull.signed_by.all: names nobody"}},
+		"some of nobody":           {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{}} }, []string{"[0].pull.signed_by.of: names nobody", "[0].pull.signed_by.at_least: at_least must be between 1 and 0"}},
+		"an unknown authority":     {func(d *Document) { d.Pull.SignedBy.Any[1] = "CI" }, []string{`[0].pull.signed_by.any[1]: unknown authority "CI"; authorities has again, ci, gateway, release`}},
+		"an authority of no name":  {func(d *Document) { d.Pull.SignedBy.Any[0] = "" }, []string{`[0].pull.signed_by.any[0]: unknown authority ""`}},
+		"an authority twice":       {func(d *Document) { d.Pull.SignedBy.Any = []string{"ci", "gateway", "ci"} }, []string{`[0].pull.signed_by.any[2]: names "ci" twice`}},
+		"all of one twice":         {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"ci", "ci"}} }, []string{`[0].pull.signed_by.all[1]: names "ci" twice`}},
+		"one key under two names":  {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "again"}, AtLeast: 2} }, []string{`[0].pull.signed_by.of[1]: "again" is the same key as "ci"`}},
+		"all of one key":           {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"again", "ci"}} }, []string{`[0].pull.signed_by.all[1]: "ci" is the same key as "again"`}},
+		"at least 0":               {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "gateway"}} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 2"}},
+		"at least -1":              {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: -1} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 1"}},
+		"at least more than there": {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: 2} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 1"}},
+		"at least any":             {func(d *Document) { d.Pull.SignedBy.AtLeast = 1 }, []string{"[0].pull.signed_by.at_least: at_least goes with of"}},
+		"a push without a seal":    {func(d *Document) { d.Push.Seal = nil }, []string{"[0].push: does not seal; name the signer in seal, or say accept_unsealed: true"}},
+		"sealed and unsealed":      {func(d *Document) { d.Push.AcceptUnsealed = true }, []string{"[0].push.accept_unsealed: contradicts seal"}},
+		"an unknown signer":        {func(d *Document) { d.Push.Seal.Signer = "ci" }, []string{`[0].push.seal.signer: unknown signer "ci"; signers has gateway, spare`}},
+		"a signer of no name":      {func(d *Document) { d.Push.Seal.Signer = "" }, []string{`[0].push.seal.signer: unknown signer ""`}},
+		"another action":           {func(d *Document) { d.Push.Image.NonRoot = "Deny" }, []string{`[0].push.image.nonroot: "Deny" is none of allow, warn, deny`}},
+		"negative bytes":           {func(d *Document) { d.Push.Image.MaxBytes = -1 }, []string{"[0].push.image.max_bytes: is negative"}},
+		"negative layers":          {func(d *Document) { d.Push.Image.MaxLayers = -1 }, []string{"[0].push.image.max_layers: is negative"}},
+		"three faults": {func(d *Document) { d.Name, d.Mode, d.Push.Image.MaxBytes = "", "x", -1 }, []string{
+			"[0].name: ", "[0].mode: ", "[0].push.image.max_bytes: ",
+		}},
+	} {
+		doc := full()
+		c.change(&doc)
+		p, err := Compile([]Document{doc}, known())
+		if p != nil || err == nil {
+			t.Errorf("%s: compiles", name)
+			continue
+		}
+		got := faults(t, err)
+		if len(got) != len(c.want) {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+			continue
+		}
+		for i, want := range c.want {
+			if !strings.HasPrefix(got[i], want) {
+				t.Errorf("%s: got %q, want %q", name, got[i], want)
+			}
+		}
+	}
+}
+
+func TestThreat139_APolicyForNothingIsRefused(t *testing.T) {
+	for _, docs := range [][]Document{nil, {}} {
+		p, err := Compile(docs, known())
+		if p != nil || err == nil || !strings.Contains(err.Error(), "no policy") {
+			t.Errorf("got %v, %v", p, err)
+		}
+	}
+	if p, err := Compile([]Document{full()}, Known{}); p != nil || err == nil || !strings.Contains(err.Error(), "authorities has none") {
+		t.Errorf("without authorities: got %v, %v", p, err)
+	}
+}
+
+func TestThreat088_PoliciesThatAreNeverReachedAreRefused(t *testing.T) {
+	for _, c := range []struct {
+		first, second []string
+		want          string
+	}{
+		{[]string{"**"}, []string{"prod/**"}, `[1].repositories[0]: is never reached: policy "first" covers prod/** with **`},
+		{[]string{"**"}, []string{"**"}, "[1].repositories[0]: is never reached"},
+		{[]string{"a", "prod/**"}, []string{"a/b", "prod/*/app"}, `[1].repositories[1]: is never reached: policy "first" covers prod/*/app with prod/**`},
+		{[]string{"prod/*"}, []string{"prod/a-*"}, "[1].repositories[0]: is never reached"},
+		{[]string{"prod/a-*"}, []string{"prod/*"}, ""},
+		{[]string{"prod/*"}, []string{"prod/**"}, ""},
+		{[]string{"*"}, []string{"**"}, ""},
+		{[]string{"*/*"}, []string{"**"}, ""},
+		{[]string{"**/a"}, []string{"**/b", "a/**"}, ""},
+		{[]string{"team-a"}, []string{"team-abc", "team-a/**"}, ""},
+	} {
+		_, err := Compile([]Document{named("first", c.first...), named("second", c.second...)}, known())
+		switch {
+		case c.want == "" && err != nil:
+			t.Errorf("%q then %q: %v", c.first, c.second, err)
+		case c.want != "" && (err == nil || !strings.HasPrefix(faults(t, err)[0], c.want)):
+			t.Errorf("%q then %q: got %v, want %s", c.first, c.second, err, c.want)
+		}
+	}
+}
+
+func TestPoliciesHaveNamesOfTheirOwn(t *testing.T) {
+	_, err := Compile([]Document{named("a", "x"), named("b", "y"), named("a", "z")}, known())
+	if err == nil || err.Error() != `[2].name: a second policy named "a"` {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
+	p := mustCompile(t, Document{
+		Name: "a", Repositories: []string{"**"},
+		Pull: &PullDocument{AdmitUnverified: true}, Push: &PushDocument{AcceptUnsealed: true},
+	})
+	r := p.Rule("any/thing")
+	if r.Audit() || r.Signer() != "" || r.NeedsEvidence() || !r.AllowsPull() || !r.AllowsPush() {
+		t.Errorf("got %+v", r)
+	}
+	if image := r.push.Image; image != (ImageDocument{NonRoot: "allow", MaxLayers: DefaultMaxLayers}) {
+		t.Errorf("got %+v", image)
+	}
+}
+
+func TestARuleTellsWhatItWants(t *testing.T) {
+	audit := full()
+	audit.Mode, audit.Push = "audit", nil
+	p := mustCompile(t, audit)
+	r, none := p.Rule("prod/app"), p.Rule("other")
+	if !r.Audit() || !r.AllowsPush() || !r.AllowsPull() || !r.NeedsEvidence() || r.Signer() != "" || r.Name() != "production" {
+		t.Errorf("got %+v", r)
+	}
+	if none != nil || none.Audit() || none.AllowsPush() || none.AllowsPull() || none.NeedsEvidence() || none.Signer() != "" || none.Name() != "" {
+		t.Errorf("got %+v", none)
+	}
+	if got := mustCompile(t, full()).Rule("prod/app").Signer(); got != "gateway" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestAPolicyDoesNotChangeWithTheDocumentsItWasMadeFrom(t *testing.T) {
+	doc := full()
+	p := mustCompile(t, doc)
+	doc.Pull.SignedBy.Any[0], doc.Repositories[0], doc.Push.Seal.Signer, doc.Push.Image.NonRoot = "evil", "**", "evil", "allow"
+	doc.Pull.AdmitUnverified, doc.Pull.SignedBy = true, nil
+	r := p.Rule("prod/app")
+	if !r.NeedsEvidence() || r.Signer() != "gateway" || r.push.Image.NonRoot != "deny" || p.Rule("other") != nil {
+		t.Errorf("the rule changed: %+v", r)
+	}
+	if v := r.Judge(subject, Evidence{Pinned: true, Signatures: []Signature{{Authority: "evil"}}}, now); v.Admitted() {
+		t.Error("an authority that was written in later is believed")
+	}
+}
+
+// Every field of every document flips the version, whatever it is: a verdict under the old policy is no verdict under the
+// new one.
+func TestThreat126_TheVersionChangesWithEveryField(t *testing.T) {
+	before := mustCompile(t, full()).Version()
+	if again := mustCompile(t, full()).Version(); again != before || len(before) != 16 {
+		t.Fatalf("two compilations of one document: %q and %q", before, again)
+	}
+	flips := 0
+	eachField(reflect.TypeFor[Document](), nil, func(path []int, name string) {
+		doc := full()
+		flip(t, reflect.ValueOf(&doc).Elem(), path)
+		flips++
+		if version([]Document{doc}, known()) == before {
+			t.Errorf("%s does not enter the version", name)
+		}
+	})
+	if flips < 15 {
+		t.Errorf("only %d fields were found", flips)
+	}
+	for what, change := range map[string]func(*Known){
+		"a key":                  func(k *Known) { k.Authorities["ci"] = "f9" },
+		"a key nobody names":     func(k *Known) { k.Authorities["release"] = "f9" },
+		"another authority":      func(k *Known) { k.Authorities["new"] = "f9" },
+		"one authority less":     func(k *Known) { delete(k.Authorities, "release") },
+		"the signer's key":       func(k *Known) { k.Signers["gateway"] = "f9" },
+		"a name for another":     func(k *Known) { k.Authorities["gateway"], k.Authorities["ci"] = "f2", "f1" },
+		"an authority as signer": func(k *Known) { k.Signers["ci"] = "f2" },
+	} {
+		k := known()
+		change(&k)
+		if version([]Document{full()}, k) == before {
+			t.Errorf("%s does not enter the version", what)
+		}
+	}
+	one, two := named("a", "a"), named("b", "b")
+	if version([]Document{one, two}, known()) == version([]Document{two, one}, known()) {
+		t.Error("the order does not enter the version")
+	}
+}
+
+// Kyverno CVE-2025-29778: a field of the policy that is silently ignored. Every field changes some verdict, or where it is
+// not judged, what the gateway asks a rule.
+func TestEveryFieldOfADocumentMatters(t *testing.T) {
+	signed := func(names ...string) Evidence {
+		ev := Evidence{Pinned: true}
+		for _, name := range names {
+			ev.Signatures = append(ev.Signatures, Signature{Authority: name})
+		}
+		return ev
+	}
+	good := Image{Runnable: true, User: "65532", Layers: 2, Bytes: 100}
+	covered := map[string]bool{}
+	for _, c := range []struct {
+		field  string
+		before func(*Document) // makes the document one that admits
+		after  func(*Document) // and then another
+		asked  func(*Policy) any
+	}{
+		{"Name", nil, func(d *Document) { d.Name = "x" }, func(p *Policy) any { return p.Rule("prod/app").Name() }},
+		{"Repositories", nil, func(d *Document) { d.Repositories = []string{"x/**"} }, pulls(signed("ci"))},
+		{"Mode", nil, func(d *Document) { d.Mode = "audit" }, func(p *Policy) any { return p.Rule("prod/app").Audit() }},
+		{"Pull", nil, func(d *Document) { d.Pull = nil }, pulls(signed("ci"))},
+		{"Pull.DigestOnly", func(d *Document) { d.Pull.DigestOnly = false }, func(d *Document) { d.Pull.DigestOnly = true }, pulls(Evidence{Signatures: signed("ci").Signatures})},
+		{"Pull.SignedBy", func(d *Document) { *d.Pull = PullDocument{AdmitUnverified: true} }, func(d *Document) { d.Pull = full().Pull }, pulls(signed())},
+		{"Pull.AdmitUnverified", func(d *Document) { *d.Pull = PullDocument{AdmitUnverified: true} }, func(d *Document) { d.Pull = full().Pull }, pulls(signed("release"))},
+		{"Pull.SignedBy.Any", nil, func(d *Document) { d.Pull.SignedBy.Any = []string{"gateway"} }, pulls(signed("ci"))},
+		{"Pull.SignedBy.All", func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"ci"}} }, func(d *Document) { d.Pull.SignedBy.All = []string{"ci", "gateway"} }, pulls(signed("ci"))},
+		{"Pull.SignedBy.Of", func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: 1} }, func(d *Document) { d.Pull.SignedBy.Of = []string{"gateway"} }, pulls(signed("ci"))},
+		{"Pull.SignedBy.AtLeast", func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "gateway"}, AtLeast: 1} }, func(d *Document) { d.Pull.SignedBy.AtLeast = 2 }, pulls(signed("ci"))},
+		{"Push", nil, func(d *Document) { d.Push = nil }, pushes(good)},
+		{"Push.Image", nil, func(d *Document) { d.Push.Image = ImageDocument{} }, pushes(Image{Runnable: true})},
+		{"Push.Image.NonRoot", nil, func(d *Document) { d.Push.Image.NonRoot = "allow" }, pushes(Image{Runnable: true, User: "root"})},
+		{"Push.Image.MaxBytes", nil, func(d *Document) { d.Push.Image.MaxBytes = 99 }, pushes(good)},
+		{"Push.Image.MaxLayers", nil, func(d *Document) { d.Push.Image.MaxLayers = 1 }, pushes(good)},
+		{"Push.Seal", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
+		{"Push.Seal.Signer", nil, func(d *Document) { d.Push.Seal.Signer = "spare" }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
+		{"Push.AcceptUnsealed", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
+	} {
+		doc := full()
+		if c.before != nil {
+			c.before(&doc)
+		}
+		before := c.asked(mustCompile(t, doc))
+		c.after(&doc)
+		if after := c.asked(mustCompile(t, doc)); before == after {
+			t.Errorf("%s changes nothing: %v", c.field, after)
+		}
+		covered[c.field] = true
+	}
+	eachField(reflect.TypeFor[Document](), nil, func(_ []int, name string) {
+		if !covered[name] {
+			t.Errorf("no case shows what %s does", name)
+		}
+	})
+}
+
+func pulls(ev Evidence) func(*Policy) any {
+	return func(p *Policy) any { return p.Rule("prod/app").Judge(subject, ev, now).Admitted() }
+}
+
+func pushes(image Image) func(*Policy) any {
+	return func(p *Policy) any { return p.Rule("prod/app").JudgePush(subject, image).Admitted() }
+}
+
+// eachField visits every field of a struct and of the structs in it, with its index path and its name such as Pull.DigestOnly.
+func eachField(t reflect.Type, path []int, visit func(path []int, name string)) {
+	eachNamed(t, path, "", visit)
+}
+
+func eachNamed(t reflect.Type, path []int, prefix string, visit func(path []int, name string)) {
+	for i := range t.NumField() {
+		field := t.Field(i)
+		here, name := append(append([]int(nil), path...), i), prefix+field.Name
+		visit(here, name)
+		inner := field.Type
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		if inner.Kind() == reflect.Struct {
+			eachNamed(inner, here, name+".", visit)
+		}
+	}
+}
+
+// flip changes the one field that a path names.
+func flip(t *testing.T, v reflect.Value, path []int) {
+	for _, i := range path {
+		if v.Kind() == reflect.Pointer {
+			v = v.Elem()
+		}
+		v = v.Field(i)
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(v.String() + "x")
+	case reflect.Bool:
+		v.SetBool(!v.Bool())
+	case reflect.Int, reflect.Int64:
+		v.SetInt(v.Int() + 1)
+	case reflect.Slice:
+		v.Set(reflect.Append(v, reflect.ValueOf("x")))
+	case reflect.Pointer, reflect.Struct:
+		v.SetZero()
+	default:
+		t.Fatal(fmt.Sprintf("flip cannot change a %s; teach it", v.Kind()))
+	}
+}
