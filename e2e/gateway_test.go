@@ -1,0 +1,162 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/sealgate/sealgate/gateway/ledger"
+)
+
+// gateway is `sealgate serve` with a configuration file, as an administrator runs it.
+type gateway struct {
+	address string
+	admin   string
+	dir     string
+	process *process
+}
+
+// startGateway serves under a configuration. The listeners and the storage are the harness's; the rest is as written. The
+// public keys that it names lie beside the file: release.pub always, others by name.
+func startGateway(t *testing.T, sections string, publicKeys ...string) *gateway {
+	t.Helper()
+	g := &gateway{address: freeAddress(t), admin: freeAddress(t), dir: tempDir(t)}
+	for _, name := range append(publicKeys, "release") {
+		need(t, suite.keys).install(t, name, g.path(name+".pub"))
+	}
+	g.configure(t, sections)
+	g.start(t)
+	return g
+}
+
+// path is a file beside the configuration file.
+func (g *gateway) path(name string) string { return filepath.Join(g.dir, "etc", name) }
+
+func (g *gateway) storage(name string) string { return filepath.Join(g.dir, "data", name) }
+
+// configure writes the configuration file, as a whole or not at all.
+func (g *gateway) configure(t *testing.T, sections string) {
+	t.Helper()
+	next := g.path(".next")
+	writeFile(t, next, fmt.Appendf(nil, "listen: {address: %q}\nadmin: {address: %q}\nstorage: {directory: %q}\n%s",
+		g.address, g.admin, g.storage(""), sections), 0o644)
+	if err := os.Rename(next, g.path("sealgate.yaml")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start serves until stop or the test's end.
+func (g *gateway) start(t *testing.T) {
+	t.Helper()
+	p, err := startProcess(filepath.Join(g.dir, "log"), nil, suite.sealgate, "serve", "--config", g.path("sealgate.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.process = p
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("the gateway's log ends with:\n%s", p.tail())
+		}
+	})
+	if err := p.ready(func() bool { return answers("http://" + g.admin + "/readyz") }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reload makes the gateway read its files again.
+func (g *gateway) reload(t *testing.T) {
+	t.Helper()
+	if err := g.process.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ref is an image behind the gateway.
+func (g *gateway) ref(image string) string { return g.address + "/" + image }
+
+// run runs another command of the binary under the same configuration.
+func (g *gateway) run(t *testing.T, args ...string) result {
+	t.Helper()
+	return command(t, nil, suite.sealgate, append(args, "--config", g.path("sealgate.yaml"))...)
+}
+
+// publicKey is the file with the public half of the gateway's own key.
+func (g *gateway) publicKey(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(g.dir, "gateway.pub")
+	writeFile(t, path, []byte(g.run(t, "keys", "public").ok(t).stdout), 0o644)
+	return path
+}
+
+// decisions are what the ledger holds about a repository.
+func (g *gateway) decisions(t *testing.T, repo string) []ledger.Decision {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(g.storage(""), "*", "decisions.jsonl"))
+	if top, topErr := filepath.Glob(g.storage("decisions.jsonl")); topErr == nil {
+		files = append(files, top...)
+	}
+	if err != nil || len(files) != 1 {
+		t.Fatalf("found %d files of decisions below %s, want 1 (%v)", len(files), g.storage(""), err)
+	}
+	content, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []ledger.Decision
+	for lines := bufio.NewScanner(bytes.NewReader(content)); lines.Scan(); {
+		var d ledger.Decision
+		if err := json.Unmarshal(lines.Bytes(), &d); err != nil {
+			t.Fatalf("%s holds a line that is no decision: %v\n%s", files[0], err, lines.Text())
+		}
+		if d.Repo == repo {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// accept lists the media types of manifests, as pulling clients do.
+var accept = strings.Join([]string{
+	"application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json",
+	"application/vnd.docker.distribution.manifest.list.v2+json", "application/vnd.docker.distribution.manifest.v2+json",
+}, ", ")
+
+// ask sends one plain request for a manifest or blob: "GET", "up/app/manifests/v1".
+func (g *gateway) ask(t *testing.T, method, path string) *http.Response {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+g.address+"/v2/"+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept", accept)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	return resp
+}
+
+// digest is what a tag names at the gateway, empty when nobody may pull it.
+func (g *gateway) digest(t *testing.T, repo, tag string) string {
+	t.Helper()
+	resp := g.ask(t, http.MethodGet, repo+"/manifests/"+tag)
+	if resp.StatusCode != http.StatusOK {
+		return ""
+	}
+	return resp.Header.Get("Docker-Content-Digest")
+}
+
+// status is the answer to a request for a manifest.
+func (g *gateway) status(t *testing.T, method, repo, reference string) int {
+	t.Helper()
+	return g.ask(t, method, repo+"/manifests/"+reference).StatusCode
+}
