@@ -121,3 +121,27 @@ func TestARequestThatItsClientGaveUpLeavesNoRecord(t *testing.T) {
 		t.Errorf("got %d records, want none", got)
 	}
 }
+
+func TestABuildToolsAttestationInsideAnIndexIsNoImage(t *testing.T) {
+	r := newRig(t)
+	one := newImage("65532", "one")
+	r.push("a", one.digest.String(), one)
+	statement := []byte(`{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"https://slsa.dev/provenance/v0.2"}`)
+	for name, c := range map[string]struct {
+		layer []byte
+		want  int
+	}{
+		"a statement":   {statement, http.StatusCreated},
+		"an executable": {tarOf(t, "bin/evil", "#!/bin/sh"), http.StatusBadRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			attestation := disguised(t, c.layer)
+			attestation.manifest = bytes.ReplaceAll(attestation.manifest, []byte(manifest.SimpleSigning), []byte(manifest.InToto))
+			attestation.digest = digest.FromBytes(attestation.manifest)
+			r.bypass("a", attestation.digest.String(), attestation)
+			if a := r.putManifest("a", "v1", newIndex(one, attestation)); a.status != c.want {
+				t.Errorf("got %d %s, want %d", a.status, a.body, c.want)
+			}
+		})
+	}
+}

@@ -218,7 +218,7 @@ func TestThreat041_OnlyKnownHeadersPass(t *testing.T) {
 	}
 }
 
-func TestThreat109_TheClientsCredentialsStayHere(t *testing.T) {
+func TestThreat096_099_109_TheClientsHeadersAndCredentialsStayHere(t *testing.T) {
 	var seen sync.Map
 	r := newRigBeforeHandler(t, func(w http.ResponseWriter, q *http.Request) {
 		for name, values := range q.Header {

@@ -7,8 +7,10 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/gateway/ledger"
 	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
@@ -92,24 +94,41 @@ func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manife
 	}
 
 	for _, d := range m.Manifests {
-		child, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Digest: d.Digest})
-		if err != nil {
-			return policy.Verdict{}, fmt.Errorf("read %s that the index lists: %w", d.Digest, err)
-		}
-		if d.Size != int64(len(child.Raw)) || d.MediaType != child.MediaType {
-			return policy.Verdict{}, fmt.Errorf("%w: the index lists %s with another size or type", manifest.ErrInvalid, d.Digest)
-		}
-		v, err := g.judgePush(ctx, x, child, depth+1)
+		v, err := g.judgeChild(ctx, x, d, depth+1)
 		if err != nil || !v.Admitted() {
 			return v, err
 		}
-		if x.rule.Signer() != "" && !child.IsEvidence() { // pushed around the gateway, or before it sealed
-			if _, err := g.seal(ctx, x, policy.Subject{Repo: x.t.Repo, Digest: child.Digest}); err != nil {
-				return policy.Verdict{}, err
-			}
-		}
 	}
 	return verdict, nil
+}
+
+// judgeChild judges one manifest that an index lists, and seals it where it is not: it may have been pushed around the
+// gateway, or before it sealed. What a build tool attests about its images, inside their index, is no image.
+func (g *Gateway) judgeChild(ctx context.Context, x *exchange, d ocispec.Descriptor, depth int) (policy.Verdict, error) {
+	child, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Digest: d.Digest})
+	if err != nil {
+		return policy.Verdict{}, fmt.Errorf("read %s that the index lists: %w", d.Digest, err)
+	}
+	if d.Size != int64(len(child.Raw)) || d.MediaType != child.MediaType {
+		return policy.Verdict{}, fmt.Errorf("%w: the index lists %s with another size or type", manifest.ErrInvalid, d.Digest)
+	}
+	if child.IsEvidence() {
+		text, err := g.holdsText(ctx, x.re, x.t.Repo, child)
+		if err != nil {
+			return policy.Verdict{}, err
+		}
+		if !text {
+			return policy.Verdict{}, fmt.Errorf("%w: %s in the index has the layers of an attestation, and holds something else", manifest.ErrInvalid, d.Digest)
+		}
+		return policy.AdmitEvidence(), nil
+	}
+
+	v, err := g.judgePush(ctx, x, child, depth)
+	if err != nil || !v.Admitted() || x.rule.Signer() == "" {
+		return v, err
+	}
+	_, err = g.seal(ctx, x, policy.Subject{Repo: x.t.Repo, Digest: child.Digest})
+	return v, err
 }
 
 // stageAndSeal stores the manifest under its digest, where without a signature nobody can pull it, and signs it there.
@@ -138,7 +157,10 @@ func readManifest(x *exchange) (*manifest.Manifest, error) {
 	if encoding := x.r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return nil, &requestError{http.StatusUnsupportedMediaType, "UNSUPPORTED", "a manifest is pushed as it is, without a Content-Encoding"}
 	}
+	connection := http.NewResponseController(x.w)
+	_ = connection.SetReadDeadline(time.Now().Add(manifestDeadline)) // not every writer has one, and then nothing drips
 	raw, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, manifest.MaxBytes))
+	_ = connection.SetReadDeadline(time.Time{})
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return nil, err
 	}

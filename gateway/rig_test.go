@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -333,4 +334,15 @@ func (r *rig) withoutDelete() *rig {
 	r.t.Cleanup(server.Close)
 	second.url = server.URL
 	return &second
+}
+
+// withoutSigner makes every seal fail, as a key service that is down would.
+func (r *rig) withoutSigner() {
+	r.swap(func(re *gateway.Regime) { re.Sealers = map[string]gateway.Sealer{"gateway": failingSealer{}} })
+}
+
+type failingSealer struct{}
+
+func (failingSealer) Seal(context.Context, policy.Subject, string) ([]digest.Digest, error) {
+	return nil, errors.New("the key service does not answer")
 }
