@@ -184,7 +184,7 @@ func TestThreat054_AListingThatFailsIsUndecidedNotUnsigned(t *testing.T) {
 	}
 }
 
-func TestThreat035_AShortBlobEndsTheConnectionNotTheBody(t *testing.T) {
+func TestThreat035_136_AShortBlobEndsTheConnectionNotTheBody(t *testing.T) {
 	content := bytes.Repeat([]byte("x"), 8<<20)
 	r := newRigBeforeHandler(t, func(w http.ResponseWriter, q *http.Request) {
 		if q.URL.Path == "/v2/" {
