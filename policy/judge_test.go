@@ -348,3 +348,37 @@ func ExampleRule_Judge() {
 	// true
 	// false NO_POLICY
 }
+
+func TestARefusalAdvisesToPushOnlyWhereThePushWouldHelp(t *testing.T) {
+	doc := Document{
+		Name: "p", Repositories: []string{"**"},
+		Pull: &PullDocument{SignedBy: &SignedBy{Any: []string{"gateway", "release"}}},
+		Push: &PushDocument{Seal: &SealDocument{Signer: "gateway"}},
+	}
+	for name, c := range map[string]struct {
+		change func(*Document)
+		want   string
+	}{
+		"the seal counts":      {func(*Document) {}, "push it through the gateway, or have it signed: cosign sign {pinned}"},
+		"nothing is sealed":    {func(d *Document) { d.Push = &PushDocument{AcceptUnsealed: true} }, "have it signed by gateway or release: cosign sign {pinned}"},
+		"nothing is pushed":    {func(d *Document) { d.Push = nil }, "have it signed by gateway or release: cosign sign {pinned}"},
+		"somebody else's seal": {func(d *Document) { d.Pull.SignedBy.Any = []string{"release"} }, "have it signed by release: cosign sign {pinned}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed := doc
+			pull, by := *doc.Pull, *doc.Pull.SignedBy
+			pull.SignedBy, changed.Pull = &by, &pull
+			c.change(&changed)
+			p, err := Compile([]Document{changed}, Known{
+				Authorities: map[string]string{"gateway": "f1", "release": "f2"}, Signers: map[string]string{"gateway": "f1"},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := p.Rule("a").Judge(Subject{Repo: "a"}, Evidence{}, time.Time{})
+			if v.Admitted() || v.Reasons()[0].Fix != c.want {
+				t.Errorf("got %+v, want the fix %q", v.Reasons(), c.want)
+			}
+		})
+	}
+}

@@ -140,6 +140,7 @@ func compileRule(doc Document, known Known, fault func(path, format string, args
 		r.push = doc.Push.clone()
 		compilePush(r.push, known, fault)
 	}
+	r.seals = r.sealCounts(known)
 	return r
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -129,7 +130,7 @@ func TestThreat138_ABadReloadKeepsTheOldRegimeAndRaisesTheAlarm(t *testing.T) {
 			return os.WriteFile(b.file, bytes.Replace(good, []byte("[gateway]"), []byte("[nobody]"), 1), 0o600)
 		}},
 		{"deleted", func() error { return os.Remove(b.file) }},
-		{"a directory", func() error { return os.Mkdir(b.file, 0o700) }},
+		{"a directory", func() error { return errors.Join(os.Remove(b.file), os.Mkdir(b.file, 0o700)) }},
 		{"a key that others can read", func() error { return os.Chmod(key, 0o644) }},
 	} {
 		if err := c.spoil(); err != nil {
