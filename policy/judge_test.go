@@ -359,10 +359,11 @@ func TestARefusalAdvisesToPushOnlyWhereThePushWouldHelp(t *testing.T) {
 		change func(*Document)
 		want   string
 	}{
-		"the seal counts":      {func(*Document) {}, "push it through the gateway, or have it signed: cosign sign {pinned}"},
-		"nothing is sealed":    {func(d *Document) { d.Push = &PushDocument{AcceptUnsealed: true} }, "have it signed by gateway or release: cosign sign {pinned}"},
-		"nothing is pushed":    {func(d *Document) { d.Push = nil }, "have it signed by gateway or release: cosign sign {pinned}"},
-		"somebody else's seal": {func(d *Document) { d.Pull.SignedBy.Any = []string{"release"} }, "have it signed by release: cosign sign {pinned}"},
+		"the seal is enough":   {func(*Document) {}, "push it through the gateway"},
+		"nothing is sealed":    {func(d *Document) { d.Push = &PushDocument{AcceptUnsealed: true} }, "have it signed in the registry behind the gateway: cosign sign …@sha256:1"},
+		"nothing is pushed":    {func(d *Document) { d.Push = nil }, "have it signed in the registry behind the gateway: cosign sign …@sha256:1"},
+		"somebody else's seal": {func(d *Document) { d.Pull.SignedBy.Any = []string{"release"} }, "have it signed in the registry behind the gateway: cosign sign …@sha256:1"},
+		"the seal and others'": {func(d *Document) { d.Pull.SignedBy = &SignedBy{All: d.Pull.SignedBy.Any} }, "push it through the gateway, and have it signed by release"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			changed := doc
@@ -375,7 +376,7 @@ func TestARefusalAdvisesToPushOnlyWhereThePushWouldHelp(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			v := p.Rule("a").Judge(Subject{Repo: "a"}, Evidence{}, time.Time{})
+			v := p.Rule("a").Judge(Subject{Repo: "a", Digest: "sha256:1"}, Evidence{}, time.Time{})
 			if v.Admitted() || v.Reasons()[0].Fix != c.want {
 				t.Errorf("got %+v, want the fix %q", v.Reasons(), c.want)
 			}
