@@ -258,7 +258,7 @@ func TestAnAddressInUseIsNamed(t *testing.T) {
 	}
 }
 
-func TestARenewedCertificateIsServedWithoutARestart(t *testing.T) {
+func TestThreat105_ARenewedCertificateIsServedWithoutARestartAndOldTLSIsNot(t *testing.T) {
 	t.Parallel()
 	file := newStorage(t, onePolicy+"listen: {tls: {certificate: tls.crt, key: tls.key}}\n")
 	directory := filepath.Dir(file)
