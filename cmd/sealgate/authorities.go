@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -79,15 +80,23 @@ func openAuthority(a Authority, signerKeys map[string]*signer.Key) (verifier.Aut
 		}
 		return verifier.NewKeyAuthority(a.Name, key.Public())
 	}
-	raw, err := readBounded(a.Key.File, maxPublicKeyFile, 0)
+	public, err := readPublicKey(a.Key.File)
 	if err != nil {
-		return nil, fmt.Errorf("public key %s: %w", a.Key.File, err)
+		return nil, err
+	}
+	return verifier.NewKeyAuthority(a.Name, public)
+}
+
+func readPublicKey(file string) (crypto.PublicKey, error) {
+	raw, err := readBounded(file, maxPublicKeyFile, 0)
+	if err != nil {
+		return nil, fmt.Errorf("public key %s: %w", file, err)
 	}
 	public, err := verifier.ParsePublicKeyPEM(raw)
 	if err != nil {
-		return nil, fmt.Errorf("public key %s: %w", a.Key.File, err)
+		return nil, fmt.Errorf("public key %s: %w", file, err)
 	}
-	return verifier.NewKeyAuthority(a.Name, public)
+	return public, nil
 }
 
 // known is what policies may refer to. A name whose key did not load is known without a fingerprint, so that the policies
