@@ -135,7 +135,9 @@ func bundleLayer(s policy.Subject, m *manifest.Manifest) (*ocispec.Descriptor, e
 func (v *Verifier) bundle(s policy.Subject, evidence digest.Digest, raw []byte) findings {
 	b, err := readBundle(raw)
 	if err != nil {
-		return rejected(evidence, "a bundle that %v", err)
+		f := rejected(evidence, "a bundle that %v", err)
+		f.rejected[0].Code = string(asFailure(err).Code)
+		return f
 	}
 	envelope := b.GetDsseEnvelope()
 	if envelope == nil || envelope.GetPayloadType() != inTotoPayload {

@@ -237,7 +237,7 @@ func TestLogEntriesOfOtherKindsMakeABundleUnreadable(t *testing.T) {
 		m := newMemory()
 		m.refer(t, s, b.json(t), nil)
 		t.Run(kind, func(t *testing.T) {
-			wantSigners(t, verified(t, newVerifier(t, m, key.authority(t, "gateway")), s), "", 1, "a bundle that cannot be read")
+			wantSigners(t, verified(t, newVerifier(t, m, key.authority(t, "gateway")), s), "", 1, "a log entry that cannot be read")
 		})
 	}
 }

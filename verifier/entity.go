@@ -11,11 +11,13 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/policy/strictjson"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
+	"google.golang.org/protobuf/encoding/protojson"
 )
 
 // What cosign v2 writes beside a signature under the .sig tag:
@@ -57,7 +59,7 @@ func (s *TagSignature) entity(keyed bool) (verify.SignedEntity, error) {
 	if text := s.annotations[bundleAnnotation]; text != "" {
 		entry, err := logEntry([]byte(text))
 		if err != nil {
-			return nil, failure(BundleMalformed, "has a log entry that cannot be read: %v", err)
+			return nil, failure(LogEntryInvalid, "has a log entry that cannot be read: %v", err)
 		}
 		e.entries = []*tlog.Entry{entry}
 	}
@@ -232,6 +234,9 @@ func (c certificateContent) Intermediates() []*x509.Certificate { return c.inter
 func readBundle(raw []byte) (*bundle.Bundle, error) {
 	b := new(bundle.Bundle)
 	if err := b.UnmarshalJSON(raw); err != nil {
+		if err := entriesAreWhy(raw); err != nil {
+			return nil, failure(LogEntryInvalid, "has a log entry that cannot be read: %v", err)
+		}
 		return nil, failure(BundleMalformed, "cannot be read: %v", err)
 	}
 	// "KeyID is unauthenticated and MUST NOT be used for security decisions" (DSSE protocol): yet the library skips a
@@ -242,6 +247,25 @@ func readBundle(raw []byte) (*bundle.Bundle, error) {
 		}
 	}
 	return b, nil
+}
+
+// entriesAreWhy returns what is wrong with the log entries of a bundle that is whole but for them.
+func entriesAreWhy(raw []byte) error {
+	doc := new(protobundle.Bundle)
+	if protojson.Unmarshal(raw, doc) != nil || doc.GetVerificationMaterial() == nil {
+		return nil
+	}
+	entries := doc.VerificationMaterial.TlogEntries
+	doc.VerificationMaterial.TlogEntries = nil
+	if _, err := bundle.NewBundle(doc); err != nil {
+		return nil
+	}
+	for _, entry := range entries[:min(len(entries), 32)] {
+		if _, err := tlog.ParseTransparencyLogEntry(entry); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sumOf is a digest as the library compares it.

@@ -105,10 +105,11 @@ func (c *check) explain(entity verify.SignedEntity, a artifact, err error) *Fail
 		for _, at := range stamps {
 			times = append(times, at.Time)
 		}
+		missing := len(times) == 0 || c.needs.timestamp && len(stamps) == 0
 		switch {
-		case c.needs.timestamp && len(stamps) == 0 || len(times) == 0 && len(bad) > 0:
+		case missing && len(bad) > 0:
 			return failure(TimestampInvalid, "has a timestamp that does not verify: %v", errors.Join(bad...))
-		case len(times) == 0:
+		case missing:
 			return failure(TimestampMissing, "nobody trusted says the time of")
 		}
 	}
