@@ -43,19 +43,34 @@ func (want Identity) compile(needIssuer bool) (*identity, error) {
 		return id, nil
 	}
 
-	// Alone first: what is balanced alone cannot end the group that anchors it.
-	if _, err := regexp.Compile(want.SubjectPattern); err != nil {
-		return nil, fmt.Errorf("subject pattern: %w", err)
-	}
-	pattern, err := regexp.Compile(`^(?:` + want.SubjectPattern + `)$`)
+	pattern, err := compileSubject(want.SubjectPattern)
 	if err != nil {
 		return nil, fmt.Errorf("subject pattern: %w", err)
 	}
-	if pattern.MatchString("") {
-		return nil, fmt.Errorf("subject pattern %q matches an empty subject", want.SubjectPattern)
-	}
 	id.pattern = pattern
 	return id, nil
+}
+
+// CheckSubjectPattern says what is wrong with a regular expression for subjects.
+func CheckSubjectPattern(pattern string) error {
+	_, err := compileSubject(pattern)
+	return err
+}
+
+// compileSubject anchors a pattern at both ends: half a match is an attacker's address around the one that was meant.
+func compileSubject(pattern string) (*regexp.Regexp, error) {
+	// Alone first: what is balanced alone cannot end the group that anchors it.
+	if _, err := regexp.Compile(pattern); err != nil {
+		return nil, err
+	}
+	whole, err := regexp.Compile(`^(?:` + pattern + `)$`)
+	if err != nil {
+		return nil, err
+	}
+	if whole.MatchString("") {
+		return nil, fmt.Errorf("%q matches an empty subject", pattern)
+	}
+	return whole, nil
 }
 
 // match holds a verified certificate against the identity.

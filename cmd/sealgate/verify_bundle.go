@@ -67,7 +67,7 @@ Exit codes: 0 it verifies, 1 our fault, 2 usage (a file that cannot be read, a k
 	f.StringVar(&flags.identity, "certificate-identity", "", "whom the certificate must be for: an email address or a URI, exactly")
 	f.StringVar(&flags.issuer, "certificate-oidc-issuer", "", "who must have vouched for that identity: a URL, exactly")
 	f.StringVar(&flags.key, "key", "", "the public key that must have signed, in PEM")
-	f.StringVar(&flags.root, "trusted-root", "", "a trusted_root.json (default with an identity: the one that is built in)")
+	f.StringVar(&flags.root, "trusted-root", "", "a trusted_root.json, or public-good, which is built in (default with an identity: public-good)")
 	for _, name := range []string{"bundle", "trusted-root"} {
 		_ = cmd.MarkFlagFilename(name, "json")
 	}
@@ -164,19 +164,20 @@ func (f bundleFlags) detached() (d verifier.Detached, err error) {
 func (f bundleFlags) readRoot(d *verifier.Detached) (name string, err error) {
 	switch {
 	case f.root != "":
-		raw, err := readBounded(f.root, verifier.MaxTrustRoot, 0)
-		if err != nil {
-			return "", usage("trusted root %s: %w", f.root, err)
+		if d.Root, err = readTrustedRoot(f.root); err != nil {
+			return "", &exitError{exitUsage, err}
 		}
-		if d.Root, err = verifier.ParseTrustRoot(raw); err != nil {
-			return "", usage("trusted root %s: %w", f.root, err)
+		if f.root != publicGood {
+			return f.root, nil
 		}
-		return f.root, nil
 	case d.Key != nil:
 		return "", nil
+	default:
+		if d.Root, err = verifier.PublicGood(); err != nil {
+			return "", err
+		}
 	}
-	d.Root, err = verifier.PublicGood()
-	return "public-good as of " + verifier.PublicGoodDate, err
+	return publicGood + " as of " + verifier.PublicGoodDate, nil
 }
 
 // openArtifact takes what begins like a digest for one, and anything else for a file: a file of such a name is ./sha256:...
