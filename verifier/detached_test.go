@@ -167,7 +167,7 @@ func TestWhatADetachedBundleCarriesMustVerify(t *testing.T) {
 	wantFailure(t, Detached{Bundle: s.bundle(t, forged), Identity: &id, Root: unlogged, Artifact: fileArtifact(t, content)}, SignatureInvalid)
 }
 
-func TestThreat061To063_AStatementIsReadStrictly(t *testing.T) {
+func TestThreat061to063_AStatementIsReadStrictly(t *testing.T) {
 	key := newSigner(t)
 	const content = "the artifact"
 	d := digest.FromString(content)

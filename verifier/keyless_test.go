@@ -126,7 +126,7 @@ func TestThreat071_PatternsThatWouldMatchTooMuchAreRefused(t *testing.T) {
 	}
 }
 
-func TestThreat073To079_ACertificateIsOneThatFulcioIssuedForSignatures(t *testing.T) {
+func TestThreat073_078And079_ACertificateIsOneThatFulcioIssuedForSignatures(t *testing.T) {
 	s, other := newSigstore(t), newSigstore(t)
 	authorities := newKeyless(t, s.trust(t, nil), nil)
 	for name, c := range map[string]struct {
@@ -184,7 +184,7 @@ func TestThreat079_ASelfSignedCertificateIsNobodys(t *testing.T) {
 	}, authorities, "", "CERTIFICATE_UNTRUSTED")
 }
 
-func TestThreat074And076_ASignatureNeedsItsOwnLogEntryAndATime(t *testing.T) {
+func TestThreat074to076_ASignatureNeedsItsOwnLogEntryAndATime(t *testing.T) {
 	s, stranger := newSigstore(t), newSigstore(t)
 	trust := s.trust(t, nil)
 	by := s.holder(t, nil)
@@ -285,7 +285,7 @@ func TestThreat074And076_ASignatureNeedsItsOwnLogEntryAndATime(t *testing.T) {
 	s.inBothFormats(t, expired, relog(time.Now().Add(-70*time.Second)), newKeyless(t, trust, nil), "", "CERTIFICATE_EXPIRED")
 }
 
-func TestThreat077And084_ATrustedRootBelievesItsPartsOnlyInTheirTime(t *testing.T) {
+func TestThreat084_ATrustedRootBelievesItsPartsOnlyInTheirTime(t *testing.T) {
 	s := newSigstore(t)
 	by := s.holder(t, nil)
 	past := time.Now().Add(-30 * time.Minute)
@@ -309,7 +309,7 @@ func endAll(logs map[string]*root.TransparencyLog, at time.Time) {
 	}
 }
 
-func TestBundlesOfAllVersionsAreRead(t *testing.T) {
+func TestThreat077_BundlesOfAllVersionsAreReadAndFromV02OnAPromiseIsNoProof(t *testing.T) {
 	s := newSigstore(t)
 	by, authorities := s.holder(t, nil), newKeyless(t, s.trust(t, nil), nil)
 	for _, version := range []string{"0.1", "0.2", "0.3"} {
