@@ -118,7 +118,7 @@ func takeMoments(_, to reflect.Type, data any) (any, error) {
 	if !ok || to != momentTag {
 		return data, nil
 	}
-	return Moment(at.Format(time.RFC3339)), nil
+	return Moment(at.Format(time.RFC3339Nano)), nil
 }
 
 // resolve makes paths absolute. Those in a file are relative to its directory, the defaults to the working directory.
