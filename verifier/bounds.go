@@ -11,6 +11,9 @@ const (
 	MaxBundleBytes  = 256 << 10        // a bundle that may hold a signature; real ones have 2 to 20 kilobytes
 	MaxTime         = 15 * time.Second // everything about one subject
 
+	MaxTrustRoot = 1 << 20 // a trusted_root.json; the public one has 7 kilobytes
+	MaxChain     = 10      // certificates that come with a signature, or that an authority is configured with
+
 	maxFetches = 8        // at a time, of each of the two places
 	maxKeyPEM  = 64 << 10 // a public key file
 )
