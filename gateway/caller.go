@@ -102,7 +102,7 @@ func (g *Gateway) authorize(x *exchange) error {
 	case verdict.Admitted():
 		return nil
 	case x.Anonymous() && x.re.Clients != nil && x.rule != nil:
-		return x.challenge(g, "insufficient_scope") // somebody with a name might
+		return x.challenge(g, "") // somebody with a name might; with a code docker would not show the text
 	}
 	return g.enforce(x, ledger.Action(right), x.t.Digest, judgement{verdict: verdict, strict: true})
 }
