@@ -379,7 +379,6 @@ func TestThreat119_WhoIsRemovedIsAStrangerAtTheNextRequest(t *testing.T) {
 	g := newGuarded(t, false, people, groups, public("all", "**", allow("bob", "pull", "push"), policy.AllowDocument{Groups: []string{"builders"}, May: []string{"push", "pull"}}))
 	blob := []byte("a layer")
 	token := g.token("alice", "repository:a:pull,push")
-	refresh := g.tokens(g.want(http.StatusOK, "GET", "/token?offline_token=true", nil, g.as("alice")...)).RefreshToken
 	begin := func() string {
 		return g.want(http.StatusAccepted, "POST", "/v2/a/blobs/uploads/", nil, token...).header.Get("Location")
 	}
@@ -405,7 +404,7 @@ func TestThreat119_WhoIsRemovedIsAStrangerAtTheNextRequest(t *testing.T) {
 		g.groups = groups
 		g.know(people)
 		token = g.token("alice", "repository:a:pull,push")
-		refresh = g.tokens(g.want(http.StatusOK, "GET", "/token?offline_token=true", nil, g.as("alice")...)).RefreshToken
+		refresh := g.tokens(g.want(http.StatusOK, "GET", "/token?offline_token=true", nil, g.as("alice")...)).RefreshToken
 		at := begin()
 		at = chunk(http.StatusAccepted, at).header.Get("Location")
 		g.know(change)
