@@ -40,7 +40,11 @@ func TestEveryPolicyInTheManualLoads(t *testing.T) {
 			t.Errorf("%v\n%s", err, block[1])
 			continue
 		}
-		if _, err := policy.Compile(l.Config.Policies, manualKnown); err != nil {
+		known := manualKnown
+		for _, group := range l.Config.Clients.Groups {
+			known.Groups = append(known.Groups, group.Name)
+		}
+		if _, err := policy.Compile(l.Config.Policies, known); err != nil {
 			t.Errorf("%v\n%s", err, block[1])
 		}
 	}
