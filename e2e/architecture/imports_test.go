@@ -27,16 +27,17 @@ const module = "github.com/sealgate/sealgate/"
 //	   \        |   |                     /
 //	    `----> policy <------------------'
 var may = map[string][]string{
-	"policy/strictjson": {},
-	"policy/manifest":   {"policy/strictjson"},
-	"policy":            {"policy/manifest"},
-	"gateway/ledger":    {"policy", "policy/manifest"},
-	"gateway/upstream":  {"policy", "policy/manifest"},
-	"signer":            {"policy", "policy/manifest"},
-	"verifier":          {"policy", "policy/manifest", "policy/strictjson"},
-	"verifier/inspect":  {"policy", "policy/manifest", "policy/strictjson"},
-	"gateway":           {"policy", "policy/manifest", "gateway/ledger", "gateway/upstream"},
-	"cmd/sealgate":      {"*"},
+	"policy/strictjson":  {},
+	"policy/manifest":    {"policy/strictjson"},
+	"policy":             {"policy/manifest"},
+	"gateway/ledger":     {"policy", "policy/manifest"},
+	"gateway/upstream":   {"policy", "policy/manifest"},
+	"signer":             {"policy", "policy/manifest"},
+	"verifier":           {"policy", "policy/manifest", "policy/strictjson", "verifier/predicate"},
+	"verifier/inspect":   {"policy", "policy/manifest", "policy/strictjson"},
+	"verifier/predicate": {"policy", "policy/strictjson"},
+	"gateway":            {"policy", "policy/manifest", "gateway/ledger", "gateway/upstream"},
+	"cmd/sealgate":       {"*"},
 
 	"deploy":           {"*"},
 	"deploy/image":     {"*"},
