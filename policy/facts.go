@@ -90,12 +90,12 @@ const (
 	FixAvailable
 )
 
-// Severity of a finding. Unrated, the zero value, ranks above Critical: what nobody rated may be anything.
+// Severity of a finding. Unknown, the zero value, ranks above Critical: what nobody could rate may be anything.
 type Severity uint8
 
 // The severities.
 const (
-	Unrated Severity = iota
+	Unknown Severity = iota
 	None
 	Low
 	Medium
@@ -103,18 +103,18 @@ const (
 	Critical
 )
 
-var severityNames = [...]string{"UNRATED", "NONE", "LOW", "MEDIUM", "HIGH", "CRITICAL"}
+var severityNames = [...]string{"UNKNOWN", "NONE", "LOW", "MEDIUM", "HIGH", "CRITICAL"}
 
 func (s Severity) String() string {
 	if int(s) >= len(severityNames) {
-		return severityNames[Unrated]
+		return severityNames[Unknown]
 	}
 	return severityNames[s]
 }
 
 // rank orders severities.
 func (s Severity) rank() int {
-	if s == Unrated || s > Critical {
+	if s == Unknown || s > Critical {
 		return int(Critical) + 1
 	}
 	return int(s)

@@ -92,7 +92,7 @@ func severityOf(word string) (policy.Severity, bool) {
 	case "NONE":
 		return policy.None, true
 	}
-	return policy.Unrated, false
+	return policy.Unknown, false
 }
 
 // severityOfScore rates a CVSS base score: https://www.first.org/cvss/v3.1/specification-document, section 5.
@@ -111,7 +111,7 @@ func severityOfScore(score float64) policy.Severity {
 }
 
 func worse(a, b policy.Severity) policy.Severity {
-	if a == policy.Unrated || b != policy.Unrated && b > a {
+	if a == policy.Unknown || b != policy.Unknown && b > a {
 		return b
 	}
 	return a

@@ -30,7 +30,7 @@ func findings(scanner string) []policy.Finding {
 	case "trivy":
 		return []policy.Finding{
 			{ID: "CVE-2026-0001", Package: "openssl", Version: "3.0.14", PURL: "pkg:deb/debian/openssl@3.0.14", FixedVersion: "3.0.15", Fix: policy.FixAvailable, Severity: policy.Critical, CVSS: 9.8},
-			{ID: "CVE-2026-0002", Package: "zlib1g", Version: "1.2", Fix: policy.FixNone, Severity: policy.Unrated},
+			{ID: "CVE-2026-0002", Package: "zlib1g", Version: "1.2", Fix: policy.FixNone, Severity: policy.Unknown},
 		}
 	case "grype":
 		return []policy.Finding{
