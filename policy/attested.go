@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,9 +37,9 @@ func (q *requirement) words() string {
 // judge returns nil when the requirement is met.
 //
 // Of several attestations the newest counts, whoever made it: an older scan by one authority does not outweigh what another
-// one found since. An attestation is passed over only where others are certainly newer. So an authority counts by all of its
-// attestations that none of its own is newer than; and where so many are needed, the newest so many authorities decide. All
-// that decide must be in order.
+// one found since. An attestation is passed over only where others are certainly newer: one of the same authority, or as
+// many of others as the rule wants. All that are not passed over must be in order. So whatever is taken away, an attestation
+// that refused the image goes on to do so.
 func (q *requirement) judge(s Subject, ev Evidence, at time.Time) *Reason {
 	if q.PerPlatform && ev.Index {
 		return nil // an index runs nowhere; what it lists is judged for itself
@@ -54,82 +53,56 @@ func (q *requirement) judge(s Subject, ev Evidence, at time.Time) *Reason {
 	}
 
 	names, need, _ := q.By.wants()
-	voices := q.voices(s, ev, names)
-	if need < 1 || len(voices) < need {
-		q.sayNotAttested(reason, ev, names, need, voices)
+	newest, candidates := q.candidates(s, ev, names)
+	if need < 1 || len(newest) < need {
+		q.sayNotAttested(reason, ev, names, need, newest)
 		return reason
 	}
-	for _, v := range voices {
-		if newer(voices, v) >= need {
+	for _, a := range candidates {
+		if passedOver(a.Authority, q.time(a), newest, need) {
 			continue
 		}
-		for _, a := range v.newest {
-			if code, why, fix := q.check(a, at); code != "" {
-				reason.Code, reason.Fix = code, fix
-				reason.Why = shown(maxWhy, "%s by %s %s", q.Predicate, a.Authority, why)
-				return reason
-			}
+		if code, why, fix := q.check(a, at); code != "" {
+			reason.Code, reason.Fix = code, fix
+			reason.Why = shown(maxWhy, "%s by %s %s", q.Predicate, a.Authority, why)
+			return reason
 		}
 	}
 	return nil
 }
 
-// voice is what one authority says: its attestations that none of its own is certainly newer than.
-type voice struct {
-	authority string
-	newest    []*Attestation
-	time      time.Time // of the newest; zero when it is not known for all
-}
-
-func (q *requirement) voices(s Subject, ev Evidence, names []string) []voice {
-	var voices []voice
-	for _, name := range names {
-		v := voice{authority: name}
-		for i := range ev.Attestations {
-			a := &ev.Attestations[i]
-			if a.Authority != name || !slices.Contains(q.types, a.PredicateType) || q.PerPlatform && a.Signed != s.Digest {
-				continue
-			}
-			v.newest = append(v.newest, a)
-		}
-		if len(v.newest) == 0 {
+// candidates are the attestations that may meet the requirement, and the time of the newest one of each authority, as far as
+// times are known.
+func (q *requirement) candidates(s Subject, ev Evidence, names []string) (newest map[string]time.Time, all []*Attestation) {
+	newest = make(map[string]time.Time, len(names))
+	for i := range ev.Attestations {
+		a := &ev.Attestations[i]
+		if !slices.Contains(names, a.Authority) || !slices.Contains(q.types, a.PredicateType) || q.PerPlatform && a.Signed != s.Digest {
 			continue
 		}
-		all := v.newest
-		v.newest = slices.DeleteFunc(slices.Clone(all), func(a *Attestation) bool {
-			return slices.ContainsFunc(all, func(b *Attestation) bool { return q.certainlyAfter(q.time(b), q.time(a)) })
-		})
-		v.time = q.time(slices.MaxFunc(v.newest, func(a, b *Attestation) int {
-			// What has no time comes last: it may be the newest of all.
-			return cmp.Or(boolCompare(q.time(a).IsZero(), q.time(b).IsZero()), q.time(a).Compare(q.time(b)))
-		}))
-		voices = append(voices, v)
+		all = append(all, a)
+		newest[a.Authority] = later(newest[a.Authority], q.time(a))
 	}
-	return voices
+	return newest, all
 }
 
-func boolCompare(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return 1
+// passedOver reports that an attestation of a time is certainly outdated. What has no time may be the newest of all, and
+// outdates nothing.
+func passedOver(authority string, made time.Time, newest map[string]time.Time, need int) bool {
+	if made.IsZero() {
+		return false
 	}
-	return -1
-}
-
-// newer counts the voices that are certainly newer than one.
-func newer(voices []voice, than voice) (n int) {
-	for _, v := range voices {
-		if !v.time.IsZero() && !than.time.IsZero() && v.time.After(than.time) {
-			n++
+	others := 0
+	for name, t := range newest {
+		switch {
+		case !t.After(made):
+		case name == authority:
+			return true
+		default:
+			others++
 		}
 	}
-	return n
-}
-
-func (*requirement) certainlyAfter(a, b time.Time) bool {
-	return !a.IsZero() && !b.IsZero() && a.After(b)
+	return others >= need
 }
 
 // time is when an attestation was made, as far as the rule believes it. Zero is unknown.
@@ -287,9 +260,10 @@ func (q *requirement) denied(v *variables) (code Code, why string) {
 }
 
 // sayNotAttested words that too few have attested it.
-func (q *requirement) sayNotAttested(reason *Reason, ev Evidence, names []string, need int, voices []voice) {
+func (q *requirement) sayNotAttested(reason *Reason, ev Evidence, names []string, need int, newest map[string]time.Time) {
 	missing := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-		return slices.ContainsFunc(voices, func(v voice) bool { return v.authority == name })
+		_, attested := newest[name]
+		return attested
 	})
 	found, others := 0, []string{}
 	for _, a := range ev.Attestations {
