@@ -397,6 +397,7 @@ func TestThreat115_ReasonsQuoteInOneLine(t *testing.T) {
 // them. One that is not in order can be hidden only from whoever looks, and he says that he could not.
 func FuzzJudgeAttested(f *testing.F) {
 	f.Add([]byte{0, 1, 2}, uint8(0), uint8(1), []byte{0, 1})
+	f.Add([]byte{88, 37, 65}, uint8(0), uint8(1), []byte{0, 1}) // one without a time beside two that have one
 	f.Add([]byte{17, 33, 130, 64}, uint8(1), uint8(2), []byte{0, 1, 2})
 	f.Add([]byte{200, 7, 90, 33, 34, 35}, uint8(2), uint8(2), []byte{0, 1, 2})
 	names := []string{"gateway", "ci", "release", "stranger"}
