@@ -166,6 +166,9 @@ func (v *Verifier) bundle(s policy.Subject, evidence digest.Digest, raw []byte) 
 	// Read once, here; the signature below is checked over these very bytes. What is not verified can make the bundle count
 	// less, never more.
 	st, err := readStatement(envelope.GetPayload())
+	if err != nil && v.needsOf(s).Attestations() {
+		return v.attestation(s, evidence, envelope.GetPayload(), func(a Authority) error { return a.CheckBundle(b, s.Digest) })
+	}
 	if err != nil {
 		return rejected(evidence, "a bundle around a statement that cannot be read: %v", err)
 	}
