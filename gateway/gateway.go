@@ -22,6 +22,7 @@ import (
 	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
+	"golang.org/x/sync/singleflight"
 )
 
 // Verifier proves what is attached to a subject. It is safe for concurrent use.
@@ -79,6 +80,7 @@ type Gateway struct {
 
 	regime    atomic.Pointer[Regime]
 	manifests *manifestCache
+	flights   singleflight.Group // manifests on their way, by registry, repository and digest
 	uploads   *ticketOffice
 	decoys    *decoys
 	texts     *lru.Cache[policy.Subject, bool] // manifests of evidence: whether their layers are text

@@ -38,8 +38,8 @@ func (g *Gateway) listTags(x *exchange) error {
 	if list.Tags == nil {
 		list.Tags = []string{} // "tags": null trips clients
 	}
-	if more && len(list.Tags) > 0 {
-		x.continueBehind(location(x, "tags", "list"), list.Tags[len(list.Tags)-1])
+	if n := len(list.Tags); more && n > 0 && list.Tags[n-1] != x.t.Last { // else the registry goes in circles
+		x.continueBehind(location(x, "tags", "list"), list.Tags[n-1])
 	}
 	return x.json(list)
 }
@@ -164,12 +164,17 @@ func catalogPage(x *exchange, registry *upstream.Registry, n int) (names []strin
 	if err != nil {
 		return nil, false, err
 	}
+	progress := false
 	for _, name := range list.Repositories {
+		if prefix+name <= x.t.Last {
+			continue // a registry that does not know last begins again
+		}
+		progress = true
 		if x.re.Policy.Rule(prefix+name) != nil && checkRepository(prefix+name) == nil {
 			names = append(names, prefix+name)
 		}
 	}
-	return names, more, nil
+	return names, more && progress, nil
 }
 
 // listReferrers answers GET of what refers to a digest, from every place where a registry keeps it. Entries show what the

@@ -77,10 +77,7 @@ func (r *Rule) signedBy(s Subject, ev Evidence) *Reason {
 
 	reason := Reason{
 		Code: UntrustedSign, Requirement: "signed_by " + words, Subject: s.Digest.String(),
-		Fix: "have it signed by " + strings.Join(missing, or(need, names)) + ": cosign sign {pinned}",
-	}
-	if r.seals {
-		reason.Fix = "push it through the gateway, or have it signed: cosign sign {pinned}"
+		Fix: r.signingFix(missing, need-(len(names)-len(missing)), s),
 	}
 	found := len(ev.Signatures) + len(ev.Rejected)
 	switch {
@@ -95,6 +92,21 @@ func (r *Rule) signedBy(s Subject, ev Evidence) *Reason {
 			strings.Join(missing, or(need, names)), len(ev.Signatures), strings.Join(ev.signers(), ", "))
 	}
 	return &reason
+}
+
+// signingFix says how a subject gets the signatures that it lacks. A push through the gateway brings the seal; the others sign
+// where the image is kept, because the gateway does not show it to them before they did.
+func (r *Rule) signingFix(missing []string, lacking int, s Subject) string {
+	others := slices.DeleteFunc(slices.Clone(missing), func(name string) bool { return name == r.sealer })
+	sealable := len(others) < len(missing)
+	sign := fmt.Sprintf("have it signed in the registry behind the gateway: cosign sign …@%s", s.Digest)
+	switch {
+	case sealable && lacking == 1:
+		return "push it through the gateway"
+	case sealable:
+		return "push it through the gateway, and have it signed by " + strings.Join(others, ", ")
+	}
+	return sign
 }
 
 // wants is the requirement in one form: how many of which names, and how the policy words it.

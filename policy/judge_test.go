@@ -348,3 +348,38 @@ func ExampleRule_Judge() {
 	// true
 	// false NO_POLICY
 }
+
+func TestARefusalAdvisesToPushOnlyWhereThePushWouldHelp(t *testing.T) {
+	doc := Document{
+		Name: "p", Repositories: []string{"**"},
+		Pull: &PullDocument{SignedBy: &SignedBy{Any: []string{"gateway", "release"}}},
+		Push: &PushDocument{Seal: &SealDocument{Signer: "gateway"}},
+	}
+	for name, c := range map[string]struct {
+		change func(*Document)
+		want   string
+	}{
+		"the seal is enough":   {func(*Document) {}, "push it through the gateway"},
+		"nothing is sealed":    {func(d *Document) { d.Push = &PushDocument{AcceptUnsealed: true} }, "have it signed in the registry behind the gateway: cosign sign …@sha256:1"},
+		"nothing is pushed":    {func(d *Document) { d.Push = nil }, "have it signed in the registry behind the gateway: cosign sign …@sha256:1"},
+		"somebody else's seal": {func(d *Document) { d.Pull.SignedBy.Any = []string{"release"} }, "have it signed in the registry behind the gateway: cosign sign …@sha256:1"},
+		"the seal and others'": {func(d *Document) { d.Pull.SignedBy = &SignedBy{All: d.Pull.SignedBy.Any} }, "push it through the gateway, and have it signed by release"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed := doc
+			pull, by := *doc.Pull, *doc.Pull.SignedBy
+			pull.SignedBy, changed.Pull = &by, &pull
+			c.change(&changed)
+			p, err := Compile([]Document{changed}, Known{
+				Authorities: map[string]string{"gateway": "f1", "release": "f2"}, Signers: map[string]string{"gateway": "f1"},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := p.Rule("a").Judge(Subject{Repo: "a", Digest: "sha256:1"}, Evidence{}, time.Time{})
+			if v.Admitted() || v.Reasons()[0].Fix != c.want {
+				t.Errorf("got %+v, want the fix %q", v.Reasons(), c.want)
+			}
+		})
+	}
+}

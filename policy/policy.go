@@ -42,7 +42,7 @@ type Rule struct {
 	pull         *PullDocument  // never both SignedBy and AdmitUnverified
 	attested     []*requirement // what pull.Attested demands
 	push         *PushDocument  // never both Seal and AcceptUnsealed
-	seals        bool           // what a push is sealed with is a signature that a pull asks for
+	sealer       string         // the authority that a pull asks for and whose key seals a push, empty for none
 }
 
 // A Fault is something wrong with a document, at a place in it such as "[0].pull.signed_by.any[1]".
@@ -142,18 +142,22 @@ func compileRule(doc Document, known Known, fault func(path, format string, args
 		r.push = doc.Push.clone()
 		compilePush(r.push, known, fault)
 	}
+	r.sealer = r.findSealer(known)
 	return r
 }
 
-// sealCounts reports that the seal is by one of the authorities that a pull wants.
-func (r *Rule) sealCounts(known Known) bool {
+// findSealer finds the authority among those that a pull wants whose key seals what is pushed.
+func (r *Rule) findSealer(known Known) string {
 	if r.Signer() == "" || r.pull == nil || r.pull.SignedBy == nil {
-		return false
+		return ""
 	}
 	names, _, _ := r.pull.SignedBy.wants()
-	return slices.ContainsFunc(names, func(name string) bool {
-		return known.Authorities[name] == known.Signers[r.Signer()]
-	})
+	for _, name := range names {
+		if known.Authorities[name] == known.Signers[r.Signer()] {
+			return name
+		}
+	}
+	return ""
 }
 
 func compilePull(pull PullDocument, known Known, fault func(path, format string, args ...any)) {

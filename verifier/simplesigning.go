@@ -174,7 +174,7 @@ func (v *Verifier) checkSimpleSigning(s policy.Subject, payload []byte) error {
 		return fmt.Errorf("is of type %.60q", critical.Type)
 	}
 	if critical.Image.DockerManifestDigest != s.Digest.String() {
-		return fmt.Errorf("is for another image, %.80q", critical.Image.DockerManifestDigest)
+		return fmt.Errorf("is for another image, %.19q", critical.Image.DockerManifestDigest)
 	}
 	if !v.sameRepository(s.Repo, critical.Identity.DockerReference) {
 		return fmt.Errorf("is for another repository, %.120q", critical.Identity.DockerReference)

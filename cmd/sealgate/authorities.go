@@ -45,6 +45,9 @@ func (b *builder) loadKey(c *Config, s Signer) (*signer.Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	if b.openKey != nil {
+		return b.openKey(path, password)
+	}
 	return signer.LoadKeyFile(path, password)
 }
 

@@ -18,8 +18,9 @@ const maxTLSFile = 1 << 20 // bytes of a certificate with its chain, or of its k
 // same in the next, with its connections, tokens and locks, and the embedded one is never opened twice. It is not safe for
 // concurrent use.
 type builder struct {
-	getenv func(string) string
-	dry    bool // check only: open no registry
+	getenv  func(string) string
+	openKey func(file string, password []byte) (*signer.Key, error) // nil: [signer.LoadKeyFile]
+	dry     bool                                                    // check only: open no registry
 
 	registries []standingRegistry
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,7 +51,7 @@ func newBench(t *testing.T, file string) *bench {
 	})}
 	b.reloader = &reloader{
 		load:    func() (*Loaded, error) { return load(file, Overrides{}, nil) },
-		enforce: b.gateway.Enforce, builder: &builder{getenv: noEnvironment},
+		enforce: b.gateway.Enforce, builder: &builder{getenv: noEnvironment, openKey: openTestKey},
 		log: slog.New(slog.NewTextHandler(lineWriter(lines), nil)), metrics: newConfigMetrics(metrics),
 		debounce: 5 * time.Millisecond, poll: time.Hour,
 	}
@@ -129,7 +131,7 @@ func TestThreat138_ABadReloadKeepsTheOldRegimeAndRaisesTheAlarm(t *testing.T) {
 			return os.WriteFile(b.file, bytes.Replace(good, []byte("[gateway]"), []byte("[nobody]"), 1), 0o600)
 		}},
 		{"deleted", func() error { return os.Remove(b.file) }},
-		{"a directory", func() error { return os.Mkdir(b.file, 0o700) }},
+		{"a directory", func() error { return errors.Join(os.Remove(b.file), os.Mkdir(b.file, 0o700)) }},
 		{"a key that others can read", func() error { return os.Chmod(key, 0o644) }},
 	} {
 		if err := c.spoil(); err != nil {
@@ -347,7 +349,10 @@ func TestManyReadersSeeWholeRegimesWhileTheyAreSwapped(t *testing.T) {
 			}
 		})
 	}
-	for i := range 6 {
+	for i := range 30 {
+		for enough := answers.Load() + 100; answers.Load() < enough && !t.Failed(); {
+			runtime.Gosched() // each regime has its readers
+		}
 		if i%3 == 2 {
 			b.write(t, "policies: [")
 			b.reload()
@@ -360,7 +365,4 @@ func TestManyReadersSeeWholeRegimesWhileTheyAreSwapped(t *testing.T) {
 	}
 	stop.Store(true)
 	readers.Wait()
-	if answers.Load() == 0 {
-		t.Error("nobody was answered")
-	}
 }

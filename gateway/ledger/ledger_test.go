@@ -11,7 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-func TestEveryRecordIsOneLineThatReadsBack(t *testing.T) {
+func TestThreat171_EveryRecordIsOneLineThatReadsBack(t *testing.T) {
 	dir := t.TempDir()
 	l, err := Open(dir)
 	if err != nil {

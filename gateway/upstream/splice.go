@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -33,8 +34,9 @@ type spliceConn struct {
 
 // headReader bounds how much is read while headers are parsed, which net/http does not do for us here.
 type headReader struct {
-	from io.Reader
-	left int64 // negative: unbounded
+	from  io.Reader
+	left  int64 // negative: unbounded
+	heard bool  // something came since the request was sent
 }
 
 func (h *headReader) Read(p []byte) (int, error) {
@@ -45,59 +47,81 @@ func (h *headReader) Read(p []byte) (int, error) {
 		p = p[:h.left]
 	}
 	n, err := h.from.Read(p)
+	h.heard = h.heard || n > 0
 	if h.left > 0 {
 		h.left -= int64(n)
 	}
 	return n, err
 }
 
-// RoundTrip sends a request. A connection that was idle may have ended meanwhile; then the request goes over a new one.
+// RoundTrip sends a request. A connection that was idle may end just then: where nothing of an answer came, the request goes
+// over a new one, once.
 func (t *spliceTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	for {
-		conn, reused, err := t.conn(req)
-		if err != nil {
-			return nil, err
-		}
+	if conn := t.take(); conn != nil {
 		resp, err := t.exchange(req, conn)
 		if err == nil {
 			return resp, nil
 		}
 		conn.tcp.Close()
-		if !reused || req.Context().Err() != nil {
+		if timeout := net.Error(nil); conn.head.heard || req.Context().Err() != nil || errors.As(err, &timeout) && timeout.Timeout() {
 			return nil, err
 		}
 	}
+	conn, err := t.open(req)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := t.exchange(req, conn)
+	if err != nil {
+		conn.tcp.Close()
+		return nil, err
+	}
+	return resp, nil
 }
 
-func (t *spliceTransport) conn(req *http.Request) (conn *spliceConn, reused bool, err error) {
-	if conn := t.take(); conn != nil {
-		return conn, true, nil
-	}
+func (t *spliceTransport) open(req *http.Request) (*spliceConn, error) {
 	dialled, err := t.dial(req.Context(), "tcp", hostPort(req.URL))
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	tcp, ok := dialled.(*net.TCPConn)
 	if !ok {
 		dialled.Close()
-		return nil, false, fmt.Errorf("a %T is no TCP connection", dialled)
+		return nil, fmt.Errorf("a %T is no TCP connection", dialled)
 	}
 	head := &headReader{from: tcp}
-	return &spliceConn{tcp: tcp, head: head, reader: bufio.NewReaderSize(head, 4<<10)}, false, nil
+	return &spliceConn{tcp: tcp, head: head, reader: bufio.NewReaderSize(head, 4<<10)}, nil
 }
 
+// take returns an idle connection that is silent: one with bytes that nobody asked for, or with an end, is of no use.
 func (t *spliceTransport) take() *spliceConn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for len(t.idle) > 0 {
 		last := t.idle[len(t.idle)-1]
 		t.idle = t.idle[:len(t.idle)-1]
-		if time.Since(last.since) < idleTimeout {
+		if time.Since(last.since) < idleTimeout && silent(last.tcp) {
 			return last
 		}
 		last.tcp.Close()
 	}
 	return nil
+}
+
+// silent reports that a connection is open and has nothing to read. It does not wait.
+func silent(tcp *net.TCPConn) bool {
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return false
+	}
+	nothing := false
+	err = raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		_, err := syscall.Read(int(fd), b[:])
+		nothing = errors.Is(err, syscall.EAGAIN)
+		return true
+	})
+	return err == nil && nothing
 }
 
 func (t *spliceTransport) put(conn *spliceConn) {
@@ -153,7 +177,7 @@ func (c *spliceConn) ask(req *http.Request) (*http.Response, error) {
 	if err := req.Write(c.tcp); err != nil {
 		return nil, err
 	}
-	c.head.left = maxResponseHeader
+	c.head.left, c.head.heard = maxResponseHeader, false
 	for range max1xx {
 		resp, err := http.ReadResponse(c.reader, req)
 		if err != nil {

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -205,4 +206,55 @@ func TestManySplicedBlobsAtOnceDoNotMix(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestBytesThatNobodyAskedForEndAnIdleConnection(t *testing.T) {
+	content := []byte("content")
+	answer := "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ncontent"
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var connections atomic.Int32
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			connections.Add(1)
+			go func() {
+				defer conn.Close()
+				for r := bufio.NewReader(conn); ; {
+					q, err := http.ReadRequest(r)
+					if err != nil {
+						return
+					}
+					if strings.Contains(q.URL.Path, "/blobs/") {
+						io.WriteString(conn, answer)
+						io.WriteString(conn, strings.Replace(answer, "content", "smuggle", 1))
+					} else {
+						io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+					}
+				}
+			}()
+		}
+	}()
+	r, err := New(Options{Name: "plain", URL: &url.URL{Scheme: "http", Host: listener.Addr().String()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for range 3 {
+		resp, err := r.Do(t.Context(), blobRequest(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || !bytes.Equal(got, content) {
+			t.Errorf("got %q, %v", got, err)
+		}
+	}
 }
