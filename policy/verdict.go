@@ -63,7 +63,7 @@ const (
 const (
 	EvidenceProtected Code = "EVIDENCE_PROTECTED" // it would remove or replace what protects an image
 	EvidenceMisplaced Code = "EVIDENCE_MISPLACED" // a tag that is kept for evidence would name something else
-	EvidenceTooMuch   Code = "EVIDENCE_TOO_MUCH"  // one more referrer than a verifier would read
+	EvidenceTooMuch   Code = "EVIDENCE_TOO_MUCH"  // more referrers, or larger ones, than a verifier would read
 )
 
 // Refuse is the verdict of the gateway itself, where no rule is asked.
