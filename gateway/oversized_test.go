@@ -20,7 +20,7 @@ func TestThreat052_AnAttestationThatNobodyWouldReadIsNotAttached(t *testing.T) {
 	}
 	tag := "sha256-" + im.digest.Encoded() + ".att"
 	for _, reference := range []string{tag, ""} {
-		layer := describe(manifest.DSSE, []byte("{}"))
+		layer := describe(manifest.DSSE, []byte("an envelope"))
 		layer["size"] = 64<<20 + 1
 		doc := map[string]any{
 			"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest,
