@@ -30,8 +30,8 @@ func attest(d digest.Digest, predicateType, predicate string) []byte {
 		predicate, predicateType, d.Encoded())
 }
 
-// dsse is an envelope as cosign v2 attaches it, signed by each.
-func dsse(t testing.TB, payloadType string, payload []byte, by ...signer) []byte {
+// enveloped is an envelope as cosign v2 attaches it, signed by each.
+func enveloped(t testing.TB, payloadType string, payload []byte, by ...signer) []byte {
 	t.Helper()
 	var signatures []map[string]any
 	for _, one := range by {
@@ -59,7 +59,7 @@ func (m *memory) attachTag(t testing.TB, s policy.Subject, envelopes ...[]byte) 
 // places are the two ways to attach a statement.
 func places(t testing.TB, s policy.Subject) map[string]func(m *memory, payload []byte, by signer) {
 	return map[string]func(m *memory, payload []byte, by signer){
-		"under the tag": func(m *memory, payload []byte, by signer) { m.attachTag(t, s, dsse(t, inTotoPayload, payload, by)) },
+		"under the tag": func(m *memory, payload []byte, by signer) { m.attachTag(t, s, enveloped(t, inTotoPayload, payload, by)) },
 		"in a bundle": func(m *memory, payload []byte, by signer) {
 			m.refer(t, s, newBundle(t, by, payload).json(t), func(doc *ocispec.Manifest) {
 				doc.Annotations = map[string]string{predicateAnnotation: signPredicate}
@@ -139,7 +139,7 @@ func TestWhatAnAuthorityAttestedIsProvenInBothPlaces(t *testing.T) {
 func TestFactsAreOfTheVerifiedBytes(t *testing.T) {
 	s, ci, gateway := aSubject(), newSigner(t), newSigner(t)
 	m := newMemory()
-	m.attachTag(t, s, dsse(t, inTotoPayload, attest(s.Digest, policy.ScanByCosign, aScan), ci, gateway))
+	m.attachTag(t, s, enveloped(t, inTotoPayload, attest(s.Digest, policy.ScanByCosign, aScan), ci, gateway))
 	ev := verified(t, newVerifier(t, m, ci.authority(t, "ci"), gateway.authority(t, "gateway")).WithNeeds(needing(policy.ScanByCosign)), s)
 	if attestations(ev) != "ci "+policy.ScanByCosign+", gateway "+policy.ScanByCosign {
 		t.Fatalf("got %s", attestations(ev))
@@ -156,7 +156,7 @@ func TestFactsAreOfTheVerifiedBytes(t *testing.T) {
 func TestThreat059_EnvelopesOfAnotherFormProveNothing(t *testing.T) {
 	s, ci := aSubject(), newSigner(t)
 	statement := attest(s.Digest, reviewType, aReview)
-	good := string(dsse(t, inTotoPayload, statement, ci))
+	good := string(enveloped(t, inTotoPayload, statement, ci))
 	simple := payloadFor(s, "registry.example/"+s.Repo)
 	with := func(old, new string) []byte {
 		if !strings.Contains(good, old) {
@@ -170,11 +170,11 @@ func TestThreat059_EnvelopesOfAnotherFormProveNothing(t *testing.T) {
 	}
 	for name, raw := range map[string][]byte{
 		"signed without the type":        []byte(fmt.Sprintf(`{"payloadType":%q,"payload":%s,"signatures":[{"sig":%s}]}`, inTotoPayload, quoted(statement), quoted(ci.sign(t, statement)))),
-		"of another type":                dsse(t, "application/json", statement, ci),
-		"of another type, renamed":       []byte(strings.Replace(string(dsse(t, "application/json", statement, ci)), "application/json", inTotoPayload, 1)),
-		"a simple signing payload":       dsse(t, inTotoPayload, simple, newSigner(t)),
-		"no signature":                   dsse(t, inTotoPayload, statement),
-		"too many signatures":            dsse(t, inTotoPayload, statement, many...),
+		"of another type":                enveloped(t, "application/json", statement, ci),
+		"of another type, renamed":       []byte(strings.Replace(string(enveloped(t, "application/json", statement, ci)), "application/json", inTotoPayload, 1)),
+		"a simple signing payload":       enveloped(t, inTotoPayload, simple, newSigner(t)),
+		"no signature":                   enveloped(t, inTotoPayload, statement),
+		"too many signatures":            enveloped(t, inTotoPayload, statement, many...),
 		"a signature that is null":       with(`"sig":"`, `"sig":null,"x":"`),
 		"two payloads":                   with(`"payload":`, `"payload":"","payload":`),
 		"a payload with escapes":         with(`"payload":"`, `"payload":"\u0065`),
@@ -217,7 +217,7 @@ func TestAttestationsAreLookedForWhereTheRuleNeedsThem(t *testing.T) {
 	s, ci := aSubject(), newSigner(t)
 	m := newMemory()
 	m.signTag(t, s, ci)
-	m.attachTag(t, s, dsse(t, inTotoPayload, attest(s.Digest, reviewType, aReview), ci))
+	m.attachTag(t, s, enveloped(t, inTotoPayload, attest(s.Digest, reviewType, aReview), ci))
 	needs := func(repo string) policy.Needs {
 		if repo == s.Repo {
 			return policy.NeedsOf(reviewType)
@@ -264,7 +264,7 @@ func TestAnAttestationThatCannotBeFetchedMakesTheAnswerUnknown(t *testing.T) {
 	}
 	// What is listed and not there is not absent either.
 	m := newMemory()
-	m.attachTag(t, s, dsse(t, inTotoPayload, statement, ci))
+	m.attachTag(t, s, enveloped(t, inTotoPayload, statement, ci))
 	m.blobs = map[string][]byte{}
 	if ev, err := newVerifier(t, m, ci.authority(t, "ci")).WithNeeds(needing(reviewType)).Verify(t.Context(), s); err == nil {
 		t.Errorf("got %+v", ev)
@@ -273,7 +273,7 @@ func TestAnAttestationThatCannotBeFetchedMakesTheAnswerUnknown(t *testing.T) {
 
 func TestThreat070_AttestationsAreBounded(t *testing.T) {
 	s, ci := aSubject(), newSigner(t)
-	raw := dsse(t, inTotoPayload, attest(s.Digest, reviewType, aReview), ci)
+	raw := enveloped(t, inTotoPayload, attest(s.Digest, reviewType, aReview), ci)
 	sized := func(size int64) func(*memory) {
 		return func(m *memory) {
 			layer := m.putBlob(s.Repo, manifest.DSSE, raw)
@@ -435,7 +435,7 @@ func BenchmarkLargeSBOM(b *testing.B) {
 func FuzzEnvelope(f *testing.F) {
 	s, ci := aSubject(), newSigner(f)
 	statement := attest(s.Digest, reviewType, aReview)
-	f.Add(dsse(f, inTotoPayload, statement, ci))
+	f.Add(enveloped(f, inTotoPayload, statement, ci))
 	f.Add([]byte(`{"payloadType":"x","payload":"","signatures":[{"sig":""}]}`))
 	authority := ci.authority(f, "ci")
 	f.Fuzz(func(t *testing.T, raw []byte) {
