@@ -59,7 +59,9 @@ func (m *memory) attachTag(t testing.TB, s policy.Subject, envelopes ...[]byte) 
 // places are the two ways to attach a statement.
 func places(t testing.TB, s policy.Subject) map[string]func(m *memory, payload []byte, by signer) {
 	return map[string]func(m *memory, payload []byte, by signer){
-		"under the tag": func(m *memory, payload []byte, by signer) { m.attachTag(t, s, enveloped(t, inTotoPayload, payload, by)) },
+		"under the tag": func(m *memory, payload []byte, by signer) {
+			m.attachTag(t, s, enveloped(t, inTotoPayload, payload, by))
+		},
 		"in a bundle": func(m *memory, payload []byte, by signer) {
 			m.refer(t, s, newBundle(t, by, payload).json(t), func(doc *ocispec.Manifest) {
 				doc.Annotations = map[string]string{predicateAnnotation: signPredicate}
