@@ -58,6 +58,12 @@ func (q *requirement) judge(s Subject, ev Evidence, at time.Time) *Reason {
 		q.sayNotAttested(reason, ev, names, need, newest)
 		return reason
 	}
+	if need > 1 && distinctOf(candidates).distinct(names) < need {
+		reason.Code = NotAttested
+		reason.Why = shown(maxWhy, "no %s attestation by %d different signers (one is accepted for several authorities)", q.Predicate, need)
+		reason.Fix = shown(maxFix, "have it attested by somebody else too: %s", q.command())
+		return reason
+	}
 	for _, a := range candidates {
 		if passedOver(a.Authority, q.time(a), newest, need) {
 			continue
@@ -84,6 +90,14 @@ func (q *requirement) candidates(s Subject, ev Evidence, names []string) (newest
 		newest[a.Authority] = later(newest[a.Authority], q.time(a))
 	}
 	return newest, all
+}
+
+// distinctOf is who signed what, in the form in which signers are told apart.
+func distinctOf(candidates []*Attestation) (ev Evidence) {
+	for _, a := range candidates {
+		ev.Signatures = append(ev.Signatures, Signature{Authority: a.Authority, Signer: a.Signer})
+	}
+	return ev
 }
 
 // passedOver reports that an attestation of a time is certainly outdated. What has no time may be the newest of all, and

@@ -74,16 +74,18 @@ func TestAnAttestationIsByTheRightOneAboutTheRightThing(t *testing.T) {
 		ev   Evidence
 		want string
 	}{
-		"by the one":                       {demand("vuln", byCI), attested(aScan("ci")), ""},
-		"by another":                       {demand("vuln", byCI), attested(aScan("gateway")), "NOT_ATTESTED"},
-		"by nobody":                        {demand("vuln", byCI), Evidence{}, "NOT_ATTESTED"},
-		"a signature is none":              {demand("vuln", byCI), by("ci"), "NOT_ATTESTED"},
-		"of another type":                  {demand("vuln", byCI), attested(changed(aScan("ci"), other)), "NOT_ATTESTED"},
-		"right one wrong type, and back":   {demand("vuln", byCI), attested(changed(aScan("ci"), other), aScan("release")), "NOT_ATTESTED"},
-		"a type with a tail":               {demand("vuln", byCI), attested(changed(aScan("ci"), func(a *Attestation) { a.PredicateType += "evil" })), "NOT_ATTESTED"},
-		"any of two":                       {demand("vuln", anybody), attested(aScan("ci")), ""},
-		"all of two":                       {demand("vuln", both), attested(aScan("ci"), aScan("gateway")), ""},
-		"one of all of two":                {demand("vuln", both), attested(aScan("ci"), aScan("ci")), "NOT_ATTESTED"},
+		"by the one":                     {demand("vuln", byCI), attested(aScan("ci")), ""},
+		"by another":                     {demand("vuln", byCI), attested(aScan("gateway")), "NOT_ATTESTED"},
+		"by nobody":                      {demand("vuln", byCI), Evidence{}, "NOT_ATTESTED"},
+		"a signature is none":            {demand("vuln", byCI), by("ci"), "NOT_ATTESTED"},
+		"of another type":                {demand("vuln", byCI), attested(changed(aScan("ci"), other)), "NOT_ATTESTED"},
+		"right one wrong type, and back": {demand("vuln", byCI), attested(changed(aScan("ci"), other), aScan("release")), "NOT_ATTESTED"},
+		"a type with a tail":             {demand("vuln", byCI), attested(changed(aScan("ci"), func(a *Attestation) { a.PredicateType += "evil" })), "NOT_ATTESTED"},
+		"any of two":                     {demand("vuln", anybody), attested(aScan("ci")), ""},
+		"all of two":                     {demand("vuln", both), attested(aScan("ci"), aScan("gateway")), ""},
+		"one of all of two":              {demand("vuln", both), attested(aScan("ci"), aScan("ci")), "NOT_ATTESTED"},
+		"all of two, who are one": {demand("vuln", both), attested(
+			changed(aScan("ci"), func(a *Attestation) { a.Signer = "x" }), changed(aScan("gateway"), func(a *Attestation) { a.Signer = "x" })), "NOT_ATTESTED"},
 		"two of three":                     {demand("vuln", two), attested(aScan("ci"), aScan("release")), ""},
 		"one of three, twice":              {demand("vuln", two), attested(aScan("ci"), aScan("ci")), "NOT_ATTESTED"},
 		"a type by its URI":                {demand("https://acme.dev/x", byCI), attested(Attestation{PredicateType: "https://acme.dev/x", Authority: "ci", Facts: Facts{Document: map[string]any{}}}), ""},

@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/opencontainers/go-digest"
+import (
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
 
 // Subject is the one manifest that a decision is about: a repository, as clients of the gateway name it, and a digest.
 // Never a tag.
@@ -39,6 +43,13 @@ type Signature struct {
 	// Authority is the configured name of who signed.
 	Authority string
 
+	// Signer is who signed: a key's fingerprint, or the subject and issuer of a certificate. Several authorities may accept
+	// one signer, who is one all the same. Empty where an authority has but one.
+	Signer string
+
+	// Time is when the signature existed at the latest, as a trusted log or timestamp authority says. Zero where nobody says.
+	Time time.Time
+
 	// Signed is the manifest that the signature names: the subject itself, or an admitted index of the same repository
 	// that lists the subject.
 	Signed digest.Digest
@@ -50,6 +61,7 @@ type Signature struct {
 // Rejection is a piece of evidence that was found but does not count.
 type Rejection struct {
 	Evidence digest.Digest // the manifest that carries it
+	Code     string        // for programs, why; empty where it is not known so exactly
 	Why      string        // for a person, one line
 }
 

@@ -15,6 +15,9 @@ type Attestation struct {
 	// Authority is the configured name of who signed.
 	Authority string
 
+	// Signer is who signed, as in [Signature].
+	Signer string
+
 	// Signed is the manifest that the statement names: the subject itself, or an index of the same repository that lists it.
 	Signed digest.Digest
 

@@ -71,7 +71,8 @@ func (r *Rule) signedBy(s Subject, ev Evidence) *Reason {
 		}
 	}
 	// An empty list is met by nobody: need is at least one.
-	if have := len(names) - len(missing); need >= 1 && have >= need {
+	have := len(names) - len(missing)
+	if need >= 1 && have >= need && (need == 1 || ev.distinct(names) >= need) {
 		return nil
 	}
 
@@ -81,6 +82,9 @@ func (r *Rule) signedBy(s Subject, ev Evidence) *Reason {
 	}
 	found := len(ev.Signatures) + len(ev.Rejected)
 	switch {
+	case need >= 1 && have >= need:
+		reason.Why = fmt.Sprintf("%d signers are wanted, and %s accept the same one", need, strings.Join(ev.signers(), " and "))
+		reason.Fix = fmt.Sprintf("have somebody else sign it too, in the registry behind the gateway: cosign sign …@%s", s.Digest)
 	case found == 0:
 		reason.Code = Unsigned
 		reason.Why = fmt.Sprintf("no signature by %s (found none)", strings.Join(missing, or(need, names)))
@@ -130,6 +134,45 @@ func or(need int, names []string) string {
 
 func (ev Evidence) signedBy(authority string) bool {
 	return slices.ContainsFunc(ev.Signatures, func(sig Signature) bool { return sig.Authority == authority })
+}
+
+// distinct is the most of the named authorities that can each be given a signer of its own: a signature that two of them
+// accept is one signature.
+func (ev Evidence) distinct(names []string) int {
+	of := map[string][]string{} // signers by authority
+	for _, sig := range ev.Signatures {
+		signer := sig.Signer
+		if signer == "" {
+			signer = "\x00" + sig.Authority // the authority has but one
+		}
+		if slices.Contains(names, sig.Authority) && !slices.Contains(of[sig.Authority], signer) {
+			of[sig.Authority] = append(of[sig.Authority], signer)
+		}
+	}
+
+	// The augmenting paths of bipartite matching: an authority may take a signer whose holder finds another one.
+	holder := map[string]string{} // authority by signer
+	var place func(name string, asked map[string]bool) bool
+	place = func(name string, asked map[string]bool) bool {
+		for _, signer := range of[name] {
+			if asked[signer] {
+				continue
+			}
+			asked[signer] = true
+			if by, taken := holder[signer]; !taken || place(by, asked) {
+				holder[signer] = name
+				return true
+			}
+		}
+		return false
+	}
+	count := 0
+	for _, name := range names {
+		if place(name, map[string]bool{}) {
+			count++
+		}
+	}
+	return count
 }
 
 func (ev Evidence) signers() []string {

@@ -349,6 +349,34 @@ func ExampleRule_Judge() {
 	// false NO_POLICY
 }
 
+// Two authorities may accept one signer, such as an exact subject and a pattern: he is one all the same.
+func TestThreat087_OneSignerIsOneHoweverManyAuthoritiesAcceptHim(t *testing.T) {
+	signature := func(authority, signer string) Signature { return Signature{Authority: authority, Signer: signer} }
+	for name, c := range map[string]struct {
+		by       SignedBy
+		evidence []Signature
+		admitted bool
+	}{
+		"one signer, two authorities, all":     {SignedBy{All: []string{"a", "b"}}, []Signature{signature("a", "x"), signature("b", "x")}, false},
+		"two signers, two authorities, all":    {SignedBy{All: []string{"a", "b"}}, []Signature{signature("a", "x"), signature("b", "y")}, true},
+		"one signer, two authorities, any":     {SignedBy{Any: []string{"a", "b"}}, []Signature{signature("a", "x"), signature("b", "x")}, true},
+		"one signer, two of three":             {SignedBy{Of: []string{"a", "b", "c"}, AtLeast: 2}, []Signature{signature("a", "x"), signature("b", "x"), signature("c", "x")}, false},
+		"the wide one takes the other":         {SignedBy{All: []string{"wide", "a"}}, []Signature{signature("wide", "x"), signature("a", "x"), signature("wide", "y")}, true},
+		"the wide one gives way, and its next": {SignedBy{All: []string{"wide", "wider", "a"}}, []Signature{signature("wide", "x"), signature("wide", "y"), signature("wider", "y"), signature("wider", "z"), signature("a", "x")}, true},
+		"three for two signers":                {SignedBy{All: []string{"wide", "wider", "a"}}, []Signature{signature("wide", "x"), signature("wide", "y"), signature("wider", "y"), signature("wider", "x"), signature("a", "x")}, false},
+		"signers without a name":               {SignedBy{All: []string{"a", "b"}}, []Signature{signature("a", ""), signature("b", "")}, true},
+	} {
+		r := &Rule{pull: &PullDocument{SignedBy: &c.by}}
+		v := r.Judge(Subject{Repo: "r", Digest: "sha256:x"}, Evidence{Signatures: c.evidence}, time.Now())
+		if v.Admitted() != c.admitted {
+			t.Errorf("%s: admitted %v, %v", name, v.Admitted(), v.Reasons())
+		}
+		if !c.admitted && (v.Reasons()[0].Code != UntrustedSign || !strings.Contains(v.Reasons()[0].Why, "the same one")) {
+			t.Errorf("%s: %v", name, v.Reasons())
+		}
+	}
+}
+
 func TestARefusalAdvisesToPushOnlyWhereThePushWouldHelp(t *testing.T) {
 	doc := Document{
 		Name: "p", Repositories: []string{"**"},

@@ -122,21 +122,24 @@ func (v *Verifier) envelope(ctx context.Context, s policy.Subject, evidence dige
 	if e.PayloadType != inTotoPayload {
 		return rejected(evidence, "an envelope without an in-toto statement"), nil
 	}
-	signed := e.PAE()
-	return v.attestation(s, evidence, e.Payload, func(a Authority) error {
-		err := errNoWay
-		for _, sig := range e.Signatures {
-			// The bytes that are signed begin with DSSEv1, so that they are never taken for a payload of another format.
-			if err = a.CheckSimpleSigning(signed, sig); err == nil {
-				return nil
+	// The bytes that are signed begin with DSSEv1, so that they are never taken for a payload of another format.
+	signed, attached := e.PAE(), []*TagSignature(nil)
+	for _, sig := range e.Signatures {
+		attached = append(attached, NewTagSignature(signed, sig, layer.Annotations))
+	}
+	return v.attestation(s, evidence, e.Payload, func(a Authority) (proof Proof, err error) {
+		err = errNoWay
+		for _, sig := range attached {
+			if proof, err = a.CheckTagSignature(sig); err == nil {
+				return proof, nil
 			}
 		}
-		return err
+		return Proof{}, err
 	}), nil
 }
 
 // attestation reads what an envelope says, where a rule needs it. check proves that an authority signed exactly this payload.
-func (v *Verifier) attestation(s policy.Subject, evidence digest.Digest, payload []byte, check func(Authority) error) findings {
+func (v *Verifier) attestation(s policy.Subject, evidence digest.Digest, payload []byte, check func(Authority) (Proof, error)) findings {
 	needs := v.needsOf(s)
 	if !needs.Attestations() {
 		return findings{}
@@ -145,7 +148,7 @@ func (v *Verifier) attestation(s policy.Subject, evidence digest.Digest, payload
 	st, err := predicate.ReadStatement(payload)
 	if err != nil {
 		f := rejected(evidence, "an attestation around a statement that cannot be read: %v", err)
-		if len(v.signers(check)) > 0 {
+		if all, _ := v.proofs(check); len(all) > 0 {
 			f = v.unread(s, f) // an authority's own: nobody knows what it is about
 		}
 		return f
@@ -156,9 +159,13 @@ func (v *Verifier) attestation(s policy.Subject, evidence digest.Digest, payload
 	if err := subjectsOf(st).check(s.Digest); err != nil {
 		return rejected(evidence, "an attestation that %v", err)
 	}
-	signers := v.signers(check)
+	signers, why := v.proofs(check)
 	if len(signers) == 0 {
-		return rejected(evidence, "an attestation by an unknown key")
+		f := rejected(evidence, "an attestation by an unknown key")
+		if why != nil {
+			f.rejected[0].Code = string(why.Code)
+		}
+		return f
 	}
 
 	one := policy.Attestation{PredicateType: st.PredicateType, Signed: s.Digest, Evidence: evidence}
@@ -166,8 +173,8 @@ func (v *Verifier) attestation(s policy.Subject, evidence digest.Digest, payload
 		one.Malformed = oneLine(err.Error())
 	}
 	f := findings{}
-	for _, name := range signers {
-		one.Authority = name
+	for _, p := range signers {
+		one.Authority, one.Signer, one.Vouched = p.authority, p.Signer, p.Time
 		f.attestations = append(f.attestations, one)
 	}
 	return f
@@ -186,7 +193,7 @@ func subjectsOf(st predicate.Statement) (subjects statement) {
 
 // weighAttestation estimates the memory that an attestation takes.
 func weighAttestation(a *policy.Attestation) int {
-	n := 256 + len(a.PredicateType) + len(a.Authority) + len(a.Signed) + len(a.Evidence) + len(a.Malformed)
+	n := 256 + len(a.PredicateType) + len(a.Authority) + len(a.Signer) + len(a.Signed) + len(a.Evidence) + len(a.Malformed)
 	if scan := a.Facts.Scan; scan != nil {
 		n += len(scan.Scanner) + len(scan.Version)
 		for _, f := range scan.Findings {

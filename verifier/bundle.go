@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
 	"github.com/sealgate/sealgate/policy/strictjson"
-	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -143,50 +141,45 @@ func bundleLayer(s policy.Subject, m *manifest.Manifest, limit int64) (*ocispec.
 
 // bundle checks one bundle against all authorities.
 func (v *Verifier) bundle(s policy.Subject, evidence digest.Digest, raw []byte) findings {
-	b := new(bundle.Bundle)
-	if err := b.UnmarshalJSON(raw); err != nil {
-		return rejected(evidence, "a bundle that cannot be read: %v", err)
+	b, err := readBundle(raw)
+	if err != nil {
+		f := rejected(evidence, "a bundle that %v", err)
+		f.rejected[0].Code = string(asFailure(err).Code)
+		return f
 	}
 	envelope := b.GetDsseEnvelope()
 	if envelope == nil || envelope.GetPayloadType() != inTotoPayload {
 		return rejected(evidence, "a bundle without an in-toto statement")
 	}
-	// "KeyID is unauthenticated and MUST NOT be used for security decisions" (DSSE protocol): yet the library skips a
-	// signature whose id is not the key's own, and then signers that label their keys differently would not verify.
-	for _, sig := range envelope.GetSignatures() {
-		if sig != nil {
-			sig.Keyid = ""
-		}
-	}
 
 	if len(envelope.GetPayload()) > MaxPayloadBytes {
 		// What a signature states fits many times over.
-		return v.attestation(s, evidence, envelope.GetPayload(), func(a Authority) error { return a.CheckBundle(b, s.Digest) })
+		return v.attestation(s, evidence, envelope.GetPayload(), func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
 	}
 	// Read once, here; the signature below is checked over these very bytes. What is not verified can make the bundle count
 	// less, never more.
 	st, err := readStatement(envelope.GetPayload())
 	if err != nil && v.needsOf(s).Attestations() {
-		return v.attestation(s, evidence, envelope.GetPayload(), func(a Authority) error { return a.CheckBundle(b, s.Digest) })
+		return v.attestation(s, evidence, envelope.GetPayload(), func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
 	}
 	if err != nil {
 		return rejected(evidence, "a bundle around a statement that cannot be read: %v", err)
 	}
-	if !slices.Contains(statementTypes[:], st.Type) || st.PredicateType == "" {
-		return rejected(evidence, "a statement of type %.80q and predicate type %.80q", st.Type, st.PredicateType)
+	if err := st.checkForm(); err != nil {
+		return rejected(evidence, "%v", err)
 	}
 	if st.PredicateType != signPredicate {
 		// An attestation is no signature.
-		return v.attestation(s, evidence, envelope.GetPayload(), func(a Authority) error { return a.CheckBundle(b, s.Digest) })
+		return v.attestation(s, evidence, envelope.GetPayload(), func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
 	}
 	if err := st.check(s.Digest); err != nil {
 		return rejected(evidence, "a signature that %v", err)
 	}
-	signers := v.signers(func(a Authority) error { return a.CheckBundle(b, s.Digest) })
-	if len(signers) == 0 {
-		return rejected(evidence, "a signature by an unknown key")
+	proven, why := v.proofs(func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
+	if len(proven) == 0 {
+		return rejectedSignature(evidence, why)
 	}
-	return signedBy(signers, s, evidence)
+	return signedBy(proven, s, evidence)
 }
 
 // statement is what a signature needs of an in-toto statement:

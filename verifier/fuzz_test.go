@@ -2,7 +2,12 @@ package verifier
 
 import (
 	"bytes"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -76,7 +81,7 @@ func FuzzBundle(f *testing.F) {
 	payload := statementFor(s.Digest, signPredicate)
 	good := newBundle(f, key, payload)
 	f.Add(good.json(f))
-	good.material = certificate("junk")
+	good.material = certificateOf("junk")
 	f.Add(good.json(f))
 	_, recorded, _ := readRecording(f, "cosign-v3.json")
 	for _, raw := range recorded.blobs {
@@ -108,8 +113,66 @@ func FuzzParsePublicKeyPEM(f *testing.F) {
 		if bytes.Count(raw, []byte("-----BEGIN")) != 1 {
 			t.Errorf("%q: more than one block, yet %v", raw, pub)
 		}
-		if a, err := NewKeyAuthority("x", pub); err == nil && a.CheckSimpleSigning([]byte("x"), []byte("y")) == nil {
+		a, err := NewKeyAuthority("x", pub)
+		if err != nil {
+			return
+		}
+		if _, err := a.CheckTagSignature(NewTagSignature([]byte("x"), []byte("y"), nil)); err == nil {
 			t.Errorf("%q verifies anything", raw)
+		}
+	})
+}
+
+// Whatever stands beside a signature under the tag: it counts only with the very certificate that made it, and nothing is a
+// panic.
+func FuzzTagAnnotations(f *testing.F) {
+	s := newSigstore(f)
+	ci := newKeyless(f, s.trust(f, nil), nil)[0]
+	good := s.sign(f, s.holder(f, nil), payloadFor(aSubject(), "registry.example/prod/app"))
+	good.chain = []*x509.Certificate{s.intermediate}
+	a := s.annotations(f, good)
+	f.Add(a[certificateAnnotation], a[chainAnnotation], a[bundleAnnotation], a[timestampAnnotation])
+	f.Add("", "", "", "")
+	f.Add(a[chainAnnotation], a[certificateAnnotation], a[timestampAnnotation], a[bundleAnnotation])
+	f.Add(a[certificateAnnotation], "", `{"SignedEntryTimestamp":"","Payload":{"body":"e30=","integratedTime":1,"logIndex":1,"logID":"00"}}`, "{}")
+
+	f.Fuzz(func(t *testing.T, certificate, chain, entry, stamp string) {
+		proof, err := ci.CheckTagSignature(NewTagSignature(good.message, good.sig, map[string]string{
+			certificateAnnotation: certificate, chainAnnotation: chain, bundleAnnotation: entry, timestampAnnotation: stamp,
+		}))
+		if err != nil {
+			if _, ok := errors.AsType[*Failure](err); !ok {
+				t.Errorf("%v is no failure", err)
+			}
+			return
+		}
+		block, _ := pem.Decode([]byte(certificate))
+		if block == nil || !bytes.Equal(block.Bytes, good.certificate.Raw) || proof.Signer != testSubject+" ("+testIssuer+")" {
+			t.Errorf("%q proves %+v", certificate, proof)
+		}
+		if !strings.Contains(entry, base64.StdEncoding.EncodeToString(good.entry.set)) && !json.Valid([]byte(entry)) {
+			t.Errorf("%q is a log entry", entry)
+		}
+	})
+}
+
+// Whatever the bytes of a bundle, only one over the very artifact, by the very identity, verifies; nothing is a panic.
+func FuzzDetached(f *testing.F) {
+	s, id := newSigstore(f), testIdentity()
+	trust := s.trust(f, nil)
+	by := s.holder(f, nil)
+	const content = "the artifact"
+	d := s.sign(f, by, []byte(content))
+	for _, version := range []string{"0.1", "0.2", "0.3"} {
+		d.version = version
+		f.Add(s.bundle(f, d))
+	}
+	f.Add(s.bundle(f, s.attest(f, by, statementFor(digest.FromString(content), signPredicate))))
+	a := fileArtifact(f, content)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		proof, err := Detached{Bundle: raw, Identity: &id, Root: trust, Artifact: a}.verify()
+		if err == nil && proof.Signer != testSubject+" ("+testIssuer+")" {
+			t.Errorf("%q proves %+v", raw, proof)
 		}
 	})
 }

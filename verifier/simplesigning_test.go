@@ -24,7 +24,9 @@ func TestASignatureUnderTheTagIsProven(t *testing.T) {
 	m, s, key := newMemory(), aSubject(), newSigner(t)
 	at := m.signTag(t, s, key)
 	ev := verified(t, newVerifier(t, m, key.authority(t, "gateway")), s)
-	want := policy.Signature{Authority: "gateway", Signed: s.Digest, Evidence: at.Digest}
+	want := policy.Signature{
+		Authority: "gateway", Signer: key.authority(t, "gateway").Fingerprint(), Signed: s.Digest, Evidence: at.Digest,
+	}
 	if len(ev.Signatures) != 1 || ev.Signatures[0] != want || len(ev.Rejected) != 0 || ev.Pinned {
 		t.Errorf("got %+v, want %+v alone", ev, want)
 	}

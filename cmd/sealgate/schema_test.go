@@ -81,6 +81,8 @@ func (g schemaGenerator) of(t reflect.Type) map[string]any {
 		})
 	case t == durationTag:
 		return map[string]any{"type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(ns|us|ms|s|m|h))+$"}
+	case t == momentTag:
+		return map[string]any{"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2}))?$"}
 	case t.Kind() == reflect.Struct:
 		return g.object(t)
 	case t.Kind() == reflect.Slice:
