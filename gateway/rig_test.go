@@ -126,8 +126,9 @@ func (r *rig) enforce(trusted *signer.Key) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	needs := func(repo string) policy.Needs { return compiled.Rule(repo).Needs() }
 	r.regime = &gateway.Regime{
-		Policy: compiled, Registries: r.registries, Clients: r.clients, Verifier: verifier.NewCache(plain, verifier.CacheOptions{}),
+		Policy: compiled, Registries: r.registries, Clients: r.clients, Verifier: verifier.NewCache(plain.WithNeeds(needs), verifier.CacheOptions{}),
 		Inspector: inspect.Inspector{Blobs: r.registries},
 		Sealers:   map[string]gateway.Sealer{"gateway": signer.NewSealer(r.key, r.registries, nil)},
 	}

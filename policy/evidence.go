@@ -20,6 +20,17 @@ type Evidence struct {
 	// Pinned says that the client named the digest itself instead of a tag.
 	Pinned bool
 
+	// Index says that the subject lists platforms, each with a manifest of its own that is judged when it is pulled.
+	Index bool
+
+	// Attestations that verified, of the types that the rule needs: one entry for each envelope and authority. The list is
+	// complete: what could not be fetched is an error of whoever looked, and what was not opened is among Unread.
+	Attestations []Attestation
+
+	// Unread is what may be an attestation and was not opened, because it exceeds a bound. Nobody knows then which one is
+	// the newest.
+	Unread []Rejection
+
 	// Signatures that verified, one entry for each signature and authority.
 	Signatures []Signature
 

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A glob matches repository names, component by component. The grammar is small on purpose, because two readings of one
+// A glob matches names of repositories and refs, component by component. The grammar is small on purpose, because two readings of one
 // pattern are a hole: * stands for any run of characters inside a component, ** for one or more whole components, and
 // everything else for itself. There are no classes, no alternatives and no negation.
 type glob struct {
@@ -28,6 +28,11 @@ const (
 )
 
 func compileGlob(pattern string) (glob, error) {
+	return compilePattern(pattern, "abcdefghijklmnopqrstuvwxyz0123456789._-*", "repository name")
+}
+
+// compilePattern compiles a pattern for names of which each component is made of these characters.
+func compilePattern(pattern, characters, of string) (glob, error) {
 	switch {
 	case pattern == "":
 		return glob{}, fmt.Errorf("empty pattern")
@@ -46,8 +51,8 @@ func compileGlob(pattern string) (glob, error) {
 			return glob{}, fmt.Errorf("pattern %q: ** stands for whole components, as in prod/**", pattern)
 		}
 		for _, c := range part {
-			if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789._-*", c) {
-				return glob{}, fmt.Errorf("pattern %q: %q cannot be in a repository name", pattern, c)
+			if !strings.ContainsRune(characters, c) {
+				return glob{}, fmt.Errorf("pattern %q: %q cannot be in a %s", pattern, c, of)
 			}
 		}
 		g.parts = append(g.parts, component{many: part == "**", literals: strings.Split(part, "*")})

@@ -9,12 +9,13 @@ import (
 )
 
 // Judge says whether a subject may be pulled, from what was proven about it at a time. It is a pure function, and taking
-// evidence away never turns a refusal into an admit.
+// evidence that speaks for an image away never turns a refusal into an admit. An attestation that speaks against it can be
+// hidden only by whoever can hide it from the one who looked: see [Evidence.Attestations].
 func (r *Rule) Judge(s Subject, ev Evidence, at time.Time) Verdict {
 	if r == nil {
 		return verdict([]Reason{noPolicy(s)}, nil)
 	}
-	if r.pull == nil || r.pull.SignedBy == nil && !r.pull.AdmitUnverified {
+	if r.pull == nil || r.demandsNothing() {
 		return verdict([]Reason{{
 			Code: PullClosed, Requirement: "pull", Subject: s.Digest.String(),
 			Why: "the policy allows no pull",
@@ -28,6 +29,11 @@ func (r *Rule) Judge(s Subject, ev Evidence, at time.Time) Verdict {
 			reasons = append(reasons, *reason)
 		}
 	}
+	for _, q := range r.attested {
+		if reason := q.judge(s, ev, at); reason != nil {
+			reasons = append(reasons, *reason)
+		}
+	}
 	if r.pull.DigestOnly && !ev.Pinned {
 		reasons = append(reasons, Reason{
 			Code: Unpinned, Requirement: "digest_only", Subject: s.Digest.String(),
@@ -36,6 +42,14 @@ func (r *Rule) Judge(s Subject, ev Evidence, at time.Time) Verdict {
 		})
 	}
 	return verdict(reasons, nil)
+}
+
+// demandsNothing reports a pull section that nothing could fail, and that does not say so.
+func (r *Rule) demandsNothing() bool {
+	if len(r.attested) != len(r.pull.Attested) {
+		return true // not compiled
+	}
+	return r.pull.SignedBy == nil && len(r.attested) == 0 && !r.pull.AdmitUnverified
 }
 
 func noPolicy(s Subject) Reason {

@@ -44,6 +44,7 @@ type Rule struct {
 	audit        bool
 	allow        []AllowDocument // nil: everybody
 	pull         *PullDocument   // never both SignedBy and AdmitUnverified
+	attested     []*requirement  // what pull.Attested demands
 	push         *PushDocument   // never both Seal and AcceptUnsealed
 	sealer       string          // the authority that a pull asks for and whose key seals a push, empty for none
 }
@@ -139,8 +140,9 @@ func compileRule(doc Document, known Known, fault func(path, format string, args
 		fault("", "has neither pull nor push: it would refuse everything; write what is allowed, or leave the policy out")
 	}
 	if doc.Pull != nil {
-		compilePull(*doc.Pull, known, fault)
 		r.pull = doc.Pull.clone()
+		compilePull(*r.pull, known, fault)
+		r.attested = compileAttested(r.pull, known, fault)
 	}
 	if doc.Push != nil {
 		r.push = doc.Push.clone()
@@ -152,7 +154,7 @@ func compileRule(doc Document, known Known, fault func(path, format string, args
 
 // findSealer finds the authority among those that a pull wants whose key seals what is pushed.
 func (r *Rule) findSealer(known Known) string {
-	if r.Signer() == "" || !r.NeedsEvidence() {
+	if r.Signer() == "" || r.pull == nil || r.pull.SignedBy == nil {
 		return ""
 	}
 	names, _, _ := r.pull.SignedBy.wants()
@@ -166,17 +168,18 @@ func (r *Rule) findSealer(known Known) string {
 
 func compilePull(pull PullDocument, known Known, fault func(path, format string, args ...any)) {
 	switch by := pull.SignedBy; {
-	case by == nil && !pull.AdmitUnverified:
+	case by == nil && len(pull.Attested) == 0 && !pull.AdmitUnverified:
 		fault(".pull", "demands no signature; name who must have signed in signed_by, or say admit_unverified: true")
 	case by != nil && pull.AdmitUnverified:
 		fault(".pull.admit_unverified", "contradicts signed_by; leave one of them out")
+	case len(pull.Attested) > 0 && pull.AdmitUnverified:
+		fault(".pull.admit_unverified", "contradicts attested; leave one of them out")
 	case by != nil:
-		compileSignedBy(*by, known, fault)
+		compileSignedBy(".pull.signed_by", *by, known, fault)
 	}
 }
 
-func compileSignedBy(by SignedBy, known Known, fault func(path, format string, args ...any)) {
-	const path = ".pull.signed_by"
+func compileSignedBy(path string, by SignedBy, known Known, fault func(path, format string, args ...any)) {
 	forms := 0
 	for _, list := range []struct {
 		key   string
@@ -309,7 +312,21 @@ func (r *Rule) AllowsPull() bool { return r != nil && (r.audit || r.pull != nil)
 func (r *Rule) AllowsPush() bool { return r != nil && (r.audit || r.push != nil) }
 
 // NeedsEvidence reports whether a pull under this rule depends on what is attached to the subject.
-func (r *Rule) NeedsEvidence() bool { return r != nil && r.pull != nil && r.pull.SignedBy != nil }
+func (r *Rule) NeedsEvidence() bool {
+	return r != nil && r.pull != nil && (r.pull.SignedBy != nil || len(r.pull.Attested) > 0)
+}
+
+// Needs lists the attestations that a pull under this rule depends on.
+func (r *Rule) Needs() Needs {
+	if r == nil {
+		return Needs{}
+	}
+	var all []string
+	for _, q := range r.attested {
+		all = append(all, q.types...)
+	}
+	return NeedsOf(all...)
+}
 
 func enumerate(names map[string]string) string {
 	if len(names) == 0 {

@@ -44,11 +44,27 @@ const (
 	TooManyLayers Code = "TOO_MANY_LAYERS" // more layers than the rule allows
 )
 
+// The reasons that a policy gives about attestations.
+const (
+	NotAttested        Code = "NOT_ATTESTED"          // no attestation of the type by enough of the authorities that the rule wants
+	EvidenceUnread     Code = "EVIDENCE_UNREAD"       // something that may be an attestation is too large or too much to be read
+	Malformed          Code = "ATTESTATION_MALFORMED" // the newest one lacks what its type has to have
+	Untimed            Code = "UNTIMED"               // the rule has a time limit, and nobody vouches for a time
+	Stale              Code = "STALE"                 // older than the rule allows
+	StaleDatabase      Code = "STALE_DATABASE"        // the scanner's database is older than the rule allows, or of unknown age
+	FutureDated        Code = "FUTURE_DATED"          // from the future
+	IncompleteScan     Code = "INCOMPLETE_SCAN"       // nothing found, and not shown that anything was looked at
+	ForbiddenFinding   Code = "FORBIDDEN_FINDING"     // a finding that the rule denies
+	ForbiddenContent   Code = "FORBIDDEN_CONTENT"     // what is attested meets deny, or does not meet where
+	ProvenanceMismatch Code = "PROVENANCE_MISMATCH"   // another builder, source, ref, workflow or trigger than the rule names
+	ExpressionFailed   Code = "EXPRESSION_FAILED"     // an expression asks for what the attestation does not tell
+)
+
 // The reasons that the gateway gives to protect evidence, whatever a rule says.
 const (
 	EvidenceProtected Code = "EVIDENCE_PROTECTED" // it would remove or replace what protects an image
 	EvidenceMisplaced Code = "EVIDENCE_MISPLACED" // a tag that is kept for evidence would name something else
-	EvidenceTooMuch   Code = "EVIDENCE_TOO_MUCH"  // one more referrer than a verifier would read
+	EvidenceTooMuch   Code = "EVIDENCE_TOO_MUCH"  // more referrers, or larger ones, than a verifier would read
 )
 
 // Refuse is the verdict of the gateway itself, where no rule is asked.

@@ -91,7 +91,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		Policy:     compiled,
 		Registries: registries,
 		Clients:    directory,
-		Verifier: verifier.NewCache(proven.WithSameRepository(sameRepository(registries)), verifier.CacheOptions{
+		Verifier: verifier.NewCache(proven.WithSameRepository(sameRepository(registries)).WithNeeds(needs(compiled)), verifier.CacheOptions{
 			TTL: l.Config.Verification.CacheTTL, Entries: l.Config.Verification.CacheEntries,
 		}),
 		Inspector: inspect.Inspector{Blobs: registries},
@@ -115,6 +115,11 @@ func sameRepository(registries *upstream.Registries) func(repo, reference string
 		_, name, ok := registries.Find(repo)
 		return verifier.SameRepository(repo, reference) || ok && verifier.SameRepository(name, reference)
 	}
+}
+
+// needs tells a verifier which attestations the policy asks for. A verifier, with what it remembers, belongs to one policy.
+func needs(p *policy.Policy) func(repo string) policy.Needs {
+	return func(repo string) policy.Needs { return p.Rule(repo).Needs() }
 }
 
 func loadCertificate(t TLS) (*tls.Certificate, error) {

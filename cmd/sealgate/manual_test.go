@@ -59,7 +59,7 @@ func TestTheManualHasEveryKeyOfAPolicy(t *testing.T) {
 	manual := policyManual(t)
 	var walk func(typ reflect.Type, prefix string)
 	walk = func(typ reflect.Type, prefix string) {
-		if typ.Kind() == reflect.Pointer {
+		if typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
 			typ = typ.Elem()
 		}
 		for key, field := range keysOf(typ) {
@@ -68,8 +68,12 @@ func TestTheManualHasEveryKeyOfAPolicy(t *testing.T) {
 				continue
 			}
 			path := prefix + key
-			if strings.HasPrefix(path, "pull.signed_by.") {
+			if strings.HasPrefix(path, "pull.signed_by.") || strings.HasPrefix(path, "pull.attested.by.") {
 				path = key + ":"
+			}
+			path = strings.TrimPrefix(path, "pull.attested.") // keys of a list have a table of their own
+			if field.Kind() == reflect.Slice && field.Elem().Kind() == reflect.Struct {
+				walk(field, path+".")
 			}
 			if !strings.Contains(manual, "`"+path) && !strings.Contains(manual, path+" ") {
 				t.Errorf("docs/policy.md does not mention %s", path)
