@@ -133,7 +133,7 @@ func bundleLayer(s policy.Subject, m *manifest.Manifest) (*ocispec.Descriptor, e
 
 // bundle checks one bundle against all authorities.
 func (v *Verifier) bundle(s policy.Subject, evidence digest.Digest, raw []byte) findings {
-	b, err := readBundle(raw)
+	b, err := readAttachedBundle(raw)
 	if err != nil {
 		f := rejected(evidence, "a bundle that %v", err)
 		f.rejected[0].Code = string(asFailure(err).Code)
