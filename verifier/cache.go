@@ -205,10 +205,10 @@ func weigh(s policy.Subject, ev policy.Evidence) int64 {
 	const perEntry, perItem = 320, 64
 	n := perEntry + len(s.Repo) + len(s.Digest)
 	for _, sig := range ev.Signatures {
-		n += perItem + len(sig.Authority) + len(sig.Signed) + len(sig.Evidence)
+		n += perItem + len(sig.Authority) + len(sig.Signer) + len(sig.Signed) + len(sig.Evidence)
 	}
 	for _, r := range ev.Rejected {
-		n += perItem + len(r.Evidence) + len(r.Why)
+		n += perItem + len(r.Evidence) + len(r.Code) + len(r.Why)
 	}
 	return int64(n)
 }

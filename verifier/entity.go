@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/policy/strictjson"
@@ -34,17 +35,22 @@ type TagSignature struct {
 	Payload   []byte
 	Signature []byte
 
-	annotations map[string]string
+	annotations    map[string]string
+	keyed, keyless func() (verify.SignedEntity, error)
 }
 
-// NewTagSignature returns the signature that a layer of a .sig manifest carries, with the layer's annotations.
+// NewTagSignature returns the signature that a layer of a .sig manifest carries, with the layer's annotations. It is for one
+// goroutine.
 func NewTagSignature(payload, signature []byte, annotations map[string]string) *TagSignature {
-	return &TagSignature{Payload: payload, Signature: signature, annotations: annotations}
+	s := &TagSignature{Payload: payload, Signature: signature, annotations: annotations}
+	s.keyed = sync.OnceValues(func() (verify.SignedEntity, error) { return s.read(true) })
+	s.keyless = sync.OnceValues(func() (verify.SignedEntity, error) { return s.read(false) })
+	return s
 }
 
-// entity is the signature as the library verifies bundles, so that one path decides on both formats. What stands beside the
+// read makes the signature what the library verifies, so that one path decides on both formats. What stands beside the
 // signature is read only here: a key that needs nothing of it is not disturbed by nonsense in it.
-func (s *TagSignature) entity(keyed bool) (verify.SignedEntity, error) {
+func (s *TagSignature) read(keyed bool) (verify.SignedEntity, error) {
 	sum := sha256.Sum256(s.Payload)
 	e := &tagEntity{
 		signature: bundle.NewMessageSignature(sum[:], protocommon.HashAlgorithm_SHA2_256.String(), s.Signature),
