@@ -135,13 +135,11 @@ func bundleLayer(s policy.Subject, m *manifest.Manifest) (*ocispec.Descriptor, e
 func (v *Verifier) bundle(s policy.Subject, evidence digest.Digest, raw []byte) findings {
 	b, err := readAttachedBundle(raw)
 	if err != nil {
-		f := rejected(evidence, "a bundle that %v", err)
-		f.rejected[0].Code = string(asFailure(err).Code)
-		return f
+		return rejectedAs(asFailure(err).Code, evidence, "a bundle that %v", err)
 	}
 	envelope := b.GetDsseEnvelope()
 	if envelope == nil || envelope.GetPayloadType() != inTotoPayload {
-		return rejected(evidence, "a bundle without an in-toto statement")
+		return rejectedAs(StatementInvalid, evidence, "a bundle without an in-toto statement")
 	}
 
 	if len(envelope.GetPayload()) > MaxPayloadBytes {
@@ -151,16 +149,16 @@ func (v *Verifier) bundle(s policy.Subject, evidence digest.Digest, raw []byte) 
 	// less, never more.
 	st, err := readStatement(envelope.GetPayload())
 	if err != nil {
-		return rejected(evidence, "a bundle around a statement that cannot be read: %v", err)
+		return rejectedAs(StatementInvalid, evidence, "a bundle around a statement that cannot be read: %v", err)
 	}
 	if err := st.checkForm(); err != nil {
-		return rejected(evidence, "%v", err)
+		return rejectedAs(StatementInvalid, evidence, "%v", err)
 	}
 	if st.PredicateType != signPredicate {
 		return findings{} // an attestation is no signature
 	}
 	if err := st.check(s.Digest); err != nil {
-		return rejected(evidence, "a signature that %v", err)
+		return rejectedAs(ArtifactMismatch, evidence, "a signature that %v", err)
 	}
 	proven, why := v.proofs(func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
 	if len(proven) == 0 {

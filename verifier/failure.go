@@ -32,6 +32,7 @@ const (
 	SignatureInvalid     FailureCode = "SIGNATURE_INVALID"     // the signature is not over this, or not by this key
 	StatementInvalid     FailureCode = "STATEMENT_INVALID"     // what is signed is no in-toto statement
 	ArtifactMismatch     FailureCode = "ARTIFACT_MISMATCH"     // it is for another artifact
+	RepositoryMismatch   FailureCode = "REPOSITORY_MISMATCH"   // it is for another repository (of a gateway)
 	NotVerified          FailureCode = "NOT_VERIFIED"          // anything else
 )
 
@@ -41,7 +42,7 @@ func FailureCodes() []FailureCode { return slices.Clone(failureOrder[:]) }
 var failureOrder = [...]FailureCode{
 	BundleMalformed, CertificateMissing, KeyMismatch, IdentityMismatch, KeyRevoked, NotLogged, LogEntryInvalid, TimestampMissing,
 	TimestampInvalid, CertificateUntrusted, CertificateExpired, SCTMissing, KeyOutsideValidity, SignatureInvalid,
-	StatementInvalid, ArtifactMismatch, NotVerified,
+	StatementInvalid, ArtifactMismatch, RepositoryMismatch, NotVerified,
 }
 
 // Failure says why a signature is not proven. Why continues the sentence "a signature that ...".
