@@ -16,7 +16,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
@@ -133,9 +132,6 @@ func files(t *testing.T, contents map[string][]byte) v1.Layer {
 	}
 	return layer
 }
-
-// rawLayer is a layer that does not compress.
-func rawLayer(content []byte) v1.Layer { return static.NewLayer(content, types.OCIUncompressedLayer) }
 
 // put pushes an image or index, to a gateway or around it, and returns its digest.
 func put(t *testing.T, ref string, content remote.Taggable) string {

@@ -38,7 +38,9 @@ On SIGINT or SIGTERM, requests under way have 30 seconds to end. Log lines go to
 			signal.Notify(told, syscall.SIGHUP)
 			defer signal.Stop(told)
 
-			s, err := startService(loaded, source.load, logs.logger(cmd.ErrOrStderr()))
+			late := newLateWriter(cmd.ErrOrStderr())
+			defer late.flush()
+			s, err := startService(loaded, source.load, logs.logger(cmd.ErrOrStderr(), late))
 			if err != nil {
 				return err
 			}
