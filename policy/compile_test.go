@@ -222,6 +222,7 @@ func TestThreat126_TheVersionChangesWithEveryField(t *testing.T) {
 	full := func() Document {
 		doc := full()
 		doc.Pull.Attested = []AttestedDocument{{Predicate: "vuln", By: &SignedBy{Any: []string{"ci"}}}}
+		doc.Allow = []AllowDocument{{Clients: []string{"root"}, May: []string{"pull"}}}
 		return doc
 	}
 	before := mustCompile(t, full()).Version()

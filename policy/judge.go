@@ -80,6 +80,7 @@ func (r *Rule) signedBy(s Subject, ev Evidence) *Reason {
 		Code: UntrustedSign, Requirement: "signed_by " + words, Subject: s.Digest.String(),
 		Fix: r.signingFix(missing, need-(len(names)-len(missing)), s),
 	}
+	reason.Causes = ev.causes()
 	found := len(ev.Signatures) + len(ev.Rejected)
 	switch {
 	case need >= 1 && have >= need:
@@ -173,6 +174,17 @@ func (ev Evidence) distinct(names []string) int {
 		}
 	}
 	return count
+}
+
+func (ev Evidence) causes() []string {
+	const most = 8
+	var codes []string
+	for _, r := range ev.Rejected {
+		if r.Code != "" && len(codes) < most && !slices.Contains(codes, r.Code) {
+			codes = append(codes, r.Code)
+		}
+	}
+	return codes
 }
 
 func (ev Evidence) signers() []string {

@@ -411,3 +411,15 @@ func TestARefusalAdvisesToPushOnlyWhereThePushWouldHelp(t *testing.T) {
 		})
 	}
 }
+
+func TestARefusalListsTheCodesOfWhatDoesNotCount(t *testing.T) {
+	r := &Rule{pull: &PullDocument{SignedBy: &SignedBy{Any: []string{"ci"}}}}
+	var rejected []Rejection
+	for _, code := range []string{"NOT_LOGGED", "", "NOT_LOGGED", "IDENTITY_MISMATCH", "1", "2", "3", "4", "5", "6", "7"} {
+		rejected = append(rejected, Rejection{Code: code, Why: "x"})
+	}
+	v := r.Judge(Subject{Repo: "r", Digest: "sha256:x"}, Evidence{Rejected: rejected}, time.Now())
+	if got := strings.Join(v.Reasons()[0].Causes, " "); got != "NOT_LOGGED IDENTITY_MISMATCH 1 2 3 4 5 6" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -80,6 +80,9 @@ type Reason struct {
 	// {image} and {pinned}, which the gateway knows and the policy does not: see [Reason.FixFor].
 	Why string `json:"why"`
 	Fix string `json:"fix,omitempty"`
+
+	// Causes are the codes of the evidence that was found and does not count, each once, at most eight.
+	Causes []string `json:"causes,omitempty"`
 }
 
 // FixFor is the fix with the image's names filled in: image as the person asked for it, pinned with its digest.

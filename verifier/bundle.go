@@ -141,15 +141,13 @@ func bundleLayer(s policy.Subject, m *manifest.Manifest, limit int64) (*ocispec.
 
 // bundle checks one bundle against all authorities.
 func (v *Verifier) bundle(s policy.Subject, evidence digest.Digest, raw []byte) findings {
-	b, err := readBundle(raw)
+	b, err := readAttachedBundle(raw)
 	if err != nil {
-		f := rejected(evidence, "a bundle that %v", err)
-		f.rejected[0].Code = string(asFailure(err).Code)
-		return f
+		return rejectedAs(asFailure(err).Code, evidence, "a bundle that %v", err)
 	}
 	envelope := b.GetDsseEnvelope()
 	if envelope == nil || envelope.GetPayloadType() != inTotoPayload {
-		return rejected(evidence, "a bundle without an in-toto statement")
+		return rejectedAs(StatementInvalid, evidence, "a bundle without an in-toto statement")
 	}
 
 	if len(envelope.GetPayload()) > MaxPayloadBytes {
@@ -163,17 +161,17 @@ func (v *Verifier) bundle(s policy.Subject, evidence digest.Digest, raw []byte) 
 		return v.attestation(s, evidence, envelope.GetPayload(), func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
 	}
 	if err != nil {
-		return rejected(evidence, "a bundle around a statement that cannot be read: %v", err)
+		return rejectedAs(StatementInvalid, evidence, "a bundle around a statement that cannot be read: %v", err)
 	}
 	if err := st.checkForm(); err != nil {
-		return rejected(evidence, "%v", err)
+		return rejectedAs(StatementInvalid, evidence, "%v", err)
 	}
 	if st.PredicateType != signPredicate {
 		// An attestation is no signature.
 		return v.attestation(s, evidence, envelope.GetPayload(), func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
 	}
 	if err := st.check(s.Digest); err != nil {
-		return rejected(evidence, "a signature that %v", err)
+		return rejectedAs(ArtifactMismatch, evidence, "a signature that %v", err)
 	}
 	proven, why := v.proofs(func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
 	if len(proven) == 0 {

@@ -206,13 +206,13 @@ func weigh(s policy.Subject, ev policy.Evidence) int64 {
 	const perEntry, perItem = 320, 64
 	n := perEntry + len(s.Repo) + len(s.Digest)
 	for _, sig := range ev.Signatures {
-		n += perItem + len(sig.Authority) + len(sig.Signed) + len(sig.Evidence)
+		n += perItem + len(sig.Authority) + len(sig.Signer) + len(sig.Signed) + len(sig.Evidence)
 	}
 	for i := range ev.Attestations {
 		n += perItem + weighAttestation(&ev.Attestations[i])
 	}
 	for _, r := range slices.Concat(ev.Rejected, ev.Unread) {
-		n += perItem + len(r.Evidence) + len(r.Why)
+		n += perItem + len(r.Evidence) + len(r.Code) + len(r.Why)
 	}
 	return int64(n)
 }

@@ -122,6 +122,9 @@ func (all checks) verify(entity verify.SignedEntity, a artifact) (Proof, error) 
 // verify proves that the entity is a signature over the artifact. The error is a [Failure].
 func (c *check) verify(entity verify.SignedEntity, a artifact) (Proof, error) {
 	result, err := c.decide(entity, a)
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return Proof{}, f
+	}
 	if err != nil {
 		return Proof{}, c.explain(entity, a, err)
 	}
@@ -151,6 +154,11 @@ func (c *check) decide(entity verify.SignedEntity, a artifact) (*verify.Verifica
 		if err := checkLeaf(content.Certificate()); err != nil {
 			return nil, err
 		}
+		// What a certificate claims to be decides nothing but this: it is not worth verifying. Strangers' signatures, which
+		// anybody can attach, cost next to nothing.
+		if mismatch := c.identityMismatch(content.Certificate()); mismatch != nil {
+			return nil, mismatch
+		}
 	}
 	result, err := c.verifier.Verify(entity, verify.NewPolicy(a.option(), who))
 	if err != nil {
@@ -177,7 +185,7 @@ func (c *check) identityMismatch(leaf *x509.Certificate) *Failure {
 		err = c.identity.match(summary)
 	}
 	if err != nil {
-		return failure(IdentityMismatch, "is by somebody else: %v", err)
+		return failure(IdentityMismatch, "is for another identity: %v", err)
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ func TestRealBundlesVerifyAgainstTheBuiltInRoot(t *testing.T) {
 		"the same by another digest": {"dsse.sigstore.json", dehamer, "sha256:" + strings.Repeat("0", 64), ArtifactMismatch},
 		"another subject":            {"dsse.sigstore.json", Identity{Issuer: dehamer.Issuer, Subject: "brian@dehamer.co"}, slsa, IdentityMismatch},
 		"another issuer":             {"dsse.sigstore.json", Identity{Issuer: testIssuer, Subject: dehamer.Subject}, slsa, IdentityMismatch},
-		"another instance's":         {"othername.sigstore.json", dehamer, "sha256:bc103b4a84971ef6459b294a2b98568a2bfb72cded09d4acd1e16366a401f95b", NotLogged},
+		"another instance's":         {"othername.sigstore.json", Identity{Issuer: "http://oidc.local:8080", Subject: "foo!oidc.local"}, "sha256:bc103b4a84971ef6459b294a2b98568a2bfb72cded09d4acd1e16366a401f95b", NotLogged},
 		"a key's":                    {"public-key-validity.sigstore.json", dehamer, "sha256:6ae8a75555209fd6c44157c0aed8016e763ff435a19cf186f76863140143ff72", CertificateMissing},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/policy/strictjson"
@@ -34,17 +35,22 @@ type TagSignature struct {
 	Payload   []byte
 	Signature []byte
 
-	annotations map[string]string
+	annotations    map[string]string
+	keyed, keyless func() (verify.SignedEntity, error)
 }
 
-// NewTagSignature returns the signature that a layer of a .sig manifest carries, with the layer's annotations.
+// NewTagSignature returns the signature that a layer of a .sig manifest carries, with the layer's annotations. It is for one
+// goroutine.
 func NewTagSignature(payload, signature []byte, annotations map[string]string) *TagSignature {
-	return &TagSignature{Payload: payload, Signature: signature, annotations: annotations}
+	s := &TagSignature{Payload: payload, Signature: signature, annotations: annotations}
+	s.keyed = sync.OnceValues(func() (verify.SignedEntity, error) { return s.read(true) })
+	s.keyless = sync.OnceValues(func() (verify.SignedEntity, error) { return s.read(false) })
+	return s
 }
 
-// entity is the signature as the library verifies bundles, so that one path decides on both formats. What stands beside the
+// read makes the signature what the library verifies, so that one path decides on both formats. What stands beside the
 // signature is read only here: a key that needs nothing of it is not disturbed by nonsense in it.
-func (s *TagSignature) entity(keyed bool) (verify.SignedEntity, error) {
+func (s *TagSignature) read(keyed bool) (verify.SignedEntity, error) {
 	sum := sha256.Sum256(s.Payload)
 	e := &tagEntity{
 		signature: bundle.NewMessageSignature(sum[:], protocommon.HashAlgorithm_SHA2_256.String(), s.Signature),
@@ -230,7 +236,7 @@ func withIntermediates(leaf *x509.Certificate, intermediates []*x509.Certificate
 
 func (c certificateContent) Intermediates() []*x509.Certificate { return c.intermediates }
 
-// readBundle reads the bytes of a bundle.
+// readBundle reads the bytes of a bundle, exactly as its version demands.
 func readBundle(raw []byte) (*bundle.Bundle, error) {
 	b := new(bundle.Bundle)
 	if err := b.UnmarshalJSON(raw); err != nil {
@@ -239,14 +245,41 @@ func readBundle(raw []byte) (*bundle.Bundle, error) {
 		}
 		return nil, failure(BundleMalformed, "cannot be read: %v", err)
 	}
-	// "KeyID is unauthenticated and MUST NOT be used for security decisions" (DSSE protocol): yet the library skips a
-	// signature whose id is not the key's own, and then signers that label their keys differently would not verify.
+	withoutKeyIDs(b)
+	return b, nil
+}
+
+// readAttachedBundle reads the bytes of a bundle that is attached to an image. `cosign sign --certificate-chain` of v3 writes
+// the chain into bundles that call themselves v0.3, which has no room for it; but for that, v0.3 asks for what v0.2 does. The
+// version is a claim like all that is around the signature, and what is needed of a log entry is the same in both.
+func readAttachedBundle(raw []byte) (*bundle.Bundle, error) {
+	doc := new(protobundle.Bundle)
+	if protojson.Unmarshal(raw, doc) != nil || doc.GetVerificationMaterial().GetX509CertificateChain() == nil || doc.MediaType != bundleV03 {
+		return readBundle(raw)
+	}
+	doc.MediaType = bundleV02
+	b, err := bundle.NewBundle(doc)
+	if err != nil {
+		return readBundle(raw) // which says the same
+	}
+	withoutKeyIDs(b)
+	return b, nil
+}
+
+const (
+	bundleV02 = "application/vnd.dev.sigstore.bundle+json;version=0.2"
+	bundleV03 = "application/vnd.dev.sigstore.bundle.v0.3+json"
+)
+
+// withoutKeyIDs forgets what signatures say about their keys. "KeyID is unauthenticated and MUST NOT be used for security
+// decisions" (DSSE protocol): yet the library skips a signature whose id is not the key's own, and then signers that label
+// their keys differently would not verify.
+func withoutKeyIDs(b *bundle.Bundle) {
 	for _, sig := range b.GetDsseEnvelope().GetSignatures() {
 		if sig != nil {
 			sig.Keyid = ""
 		}
 	}
-	return b, nil
 }
 
 // entriesAreWhy returns what is wrong with the log entries of a bundle that is whole but for them.

@@ -19,6 +19,7 @@ const (
 	BundleMalformed      FailureCode = "BUNDLE_MALFORMED"      // it cannot be read, or is of a version that is not known
 	CertificateMissing   FailureCode = "CERTIFICATE_MISSING"   // signed with a bare key where an identity is wanted
 	KeyMismatch          FailureCode = "KEY_MISMATCH"          // signed with a certificate where a key is wanted
+	IdentityMismatch     FailureCode = "IDENTITY_MISMATCH"     // the certificate is somebody else's
 	KeyRevoked           FailureCode = "KEY_REVOKED"           // the key is marked as revoked
 	NotLogged            FailureCode = "NOT_LOGGED"            // in no transparency log that is trusted
 	LogEntryInvalid      FailureCode = "LOG_ENTRY_INVALID"     // the log entry is forged, or another signature's
@@ -31,17 +32,17 @@ const (
 	SignatureInvalid     FailureCode = "SIGNATURE_INVALID"     // the signature is not over this, or not by this key
 	StatementInvalid     FailureCode = "STATEMENT_INVALID"     // what is signed is no in-toto statement
 	ArtifactMismatch     FailureCode = "ARTIFACT_MISMATCH"     // it is for another artifact
+	RepositoryMismatch   FailureCode = "REPOSITORY_MISMATCH"   // it is for another repository (of a gateway)
 	NotVerified          FailureCode = "NOT_VERIFIED"          // anything else
-	IdentityMismatch     FailureCode = "IDENTITY_MISMATCH"     // somebody else signed
 )
 
 // FailureCodes lists all codes, in the order in which things are checked.
 func FailureCodes() []FailureCode { return slices.Clone(failureOrder[:]) }
 
 var failureOrder = [...]FailureCode{
-	BundleMalformed, CertificateMissing, KeyMismatch, KeyRevoked, NotLogged, LogEntryInvalid, TimestampMissing,
+	BundleMalformed, CertificateMissing, KeyMismatch, IdentityMismatch, KeyRevoked, NotLogged, LogEntryInvalid, TimestampMissing,
 	TimestampInvalid, CertificateUntrusted, CertificateExpired, SCTMissing, KeyOutsideValidity, SignatureInvalid,
-	StatementInvalid, ArtifactMismatch, NotVerified, IdentityMismatch,
+	StatementInvalid, ArtifactMismatch, RepositoryMismatch, NotVerified,
 }
 
 // Failure says why a signature is not proven. Why continues the sentence "a signature that ...".
@@ -82,6 +83,10 @@ func (c *check) explain(entity verify.SignedEntity, a artifact, err error) *Fail
 			return failure(KeyMismatch, "was made with a certificate, not with the key")
 		}
 		return failure(CertificateMissing, "was made with a key, not by an identity with a certificate")
+	}
+
+	if mismatch := c.identityMismatch(content.Certificate()); mismatch != nil {
+		return mismatch
 	}
 
 	var times []time.Time
@@ -140,9 +145,6 @@ func (c *check) explain(entity verify.SignedEntity, a artifact, err error) *Fail
 		return failure(StatementInvalid, "is over %v", err)
 	} else if !ok {
 		return failure(ArtifactMismatch, "is for another artifact")
-	}
-	if mismatch := c.identityMismatch(content.Certificate()); mismatch != nil {
-		return mismatch
 	}
 	return failure(NotVerified, "does not verify: %v", err)
 }

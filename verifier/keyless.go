@@ -70,7 +70,7 @@ func (a *certificateAuthority) Name() string        { return a.name }
 func (a *certificateAuthority) Fingerprint() string { return a.fingerprint }
 
 func (a *certificateAuthority) CheckTagSignature(sig *TagSignature) (Proof, error) {
-	entity, err := sig.entity(false)
+	entity, err := sig.keyless()
 	if err != nil {
 		return Proof{}, err
 	}

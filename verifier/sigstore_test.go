@@ -331,7 +331,7 @@ func (s *sigstore) bundle(t testing.TB, d sealed) []byte {
 	switch {
 	case d.certificate == nil:
 		material["publicKey"] = map[string]any{"hint": "x"}
-	case d.version == "0.3":
+	case d.version == "0.3" && len(d.chain) == 0:
 		material["certificate"] = raw(d.certificate)
 	default:
 		chain := []any{raw(d.certificate)}

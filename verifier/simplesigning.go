@@ -126,7 +126,7 @@ func (v *Verifier) simpleSignature(
 		return rejectedSignature(evidence, why)
 	}
 	if err := v.checkSimpleSigning(s, payload); err != nil {
-		return rejected(evidence, "a signature by %s that %v", names(proven), err)
+		return rejectedAs(asFailure(err).Code, evidence, "a signature by %s that %v", names(proven), err)
 	}
 	return signedBy(proven, s, evidence)
 }
@@ -164,17 +164,14 @@ func names(all []proven) string {
 // rejectedSignature says of a signature that nobody made why it does not count. To say that a key is unknown is to say
 // less than the library does: its words are about one authority of many.
 func rejectedSignature(evidence digest.Digest, why *Failure) findings {
-	f := rejected(evidence, "a signature by an unknown key")
 	if why == nil {
-		return f
+		return rejected(evidence, "a signature by an unknown key")
 	}
 	switch why.Code {
 	case SignatureInvalid, KeyMismatch, CertificateMissing, NotVerified:
-	default:
-		f = rejected(evidence, "a signature that %v", why)
+		return rejectedAs(why.Code, evidence, "a signature by an unknown key")
 	}
-	f.rejected[0].Code = string(why.Code)
-	return f
+	return rejectedAs(why.Code, evidence, "a signature that %v", why)
 }
 
 func signedBy(all []proven, s policy.Subject, evidence digest.Digest) (f findings) {
@@ -202,21 +199,21 @@ type simpleSigning struct {
 	Optional map[string]any `json:"optional"`
 }
 
-// checkSimpleSigning reads a verified payload. The error continues the sentence "a signature that ...".
+// checkSimpleSigning reads a verified payload. The error is a [Failure] that continues the sentence "a signature that ...".
 func (v *Verifier) checkSimpleSigning(s policy.Subject, payload []byte) error {
 	var p simpleSigning
 	if err := strictjson.DecodeExact(payload, &p); err != nil {
-		return fmt.Errorf("cannot be read: %w", err)
+		return failure(StatementInvalid, "cannot be read: %v", err)
 	}
 	critical := p.Critical
 	if critical.Type != simpleSigningType {
-		return fmt.Errorf("is of type %.60q", critical.Type)
+		return failure(StatementInvalid, "is of type %.60q", critical.Type)
 	}
 	if critical.Image.DockerManifestDigest != s.Digest.String() {
-		return fmt.Errorf("is for another image, %.19q", critical.Image.DockerManifestDigest)
+		return failure(ArtifactMismatch, "is for another image, %.19q", critical.Image.DockerManifestDigest)
 	}
 	if !v.sameRepository(s.Repo, critical.Identity.DockerReference) {
-		return fmt.Errorf("is for another repository, %.120q", critical.Identity.DockerReference)
+		return failure(RepositoryMismatch, "is for another repository, %.120q", critical.Identity.DockerReference)
 	}
 	return nil
 }

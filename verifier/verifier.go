@@ -156,6 +156,12 @@ func rejected(evidence digest.Digest, format string, args ...any) findings {
 	return findings{rejected: []policy.Rejection{{Evidence: evidence, Why: oneLine(fmt.Sprintf(format, args...))}}}
 }
 
+func rejectedAs(code FailureCode, evidence digest.Digest, format string, args ...any) findings {
+	f := rejected(evidence, format, args...)
+	f.rejected[0].Code = string(code)
+	return f
+}
+
 // oneLine makes a reason fit for a log and a terminal: what it quotes was written by whoever attached the evidence.
 func oneLine(text string) string {
 	const limit = 200

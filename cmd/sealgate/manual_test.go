@@ -71,7 +71,8 @@ func TestTheManualHasEveryKeyOfAPolicy(t *testing.T) {
 			if strings.HasPrefix(path, "pull.signed_by.") || strings.HasPrefix(path, "pull.attested.by.") {
 				path = key + ":"
 			}
-			path = strings.TrimPrefix(path, "pull.attested.") // keys of a list have a table of their own
+			path = strings.TrimPrefix(path, "pull.attested.") // keys of this list have a table of their own
+			path = strings.Replace(path, "allow.", "allow[].", 1)
 			if field.Kind() == reflect.Slice && field.Elem().Kind() == reflect.Struct {
 				walk(field, path+".")
 			}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -191,7 +192,7 @@ func openArtifact(typed string) (a verifier.Artifact, done func() error, err err
 		return a, nothing, nil
 	}
 
-	file, err := os.Open(typed)
+	file, err := os.OpenFile(typed, os.O_RDONLY|syscall.O_NONBLOCK, 0) // does not wait for the other end of a pipe
 	if err != nil {
 		return a, nil, usage("%w", err)
 	}
