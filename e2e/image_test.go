@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -112,7 +114,8 @@ func files(t *testing.T, contents map[string][]byte) v1.Layer {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	for path, content := range contents {
+	for _, path := range slices.Sorted(maps.Keys(contents)) { // the same bytes whenever it is made
+		content := contents[path]
 		header := &tar.Header{Name: path, Mode: 0o755, Size: int64(len(content)), Typeflag: tar.TypeReg}
 		if err := w.WriteHeader(header); err != nil {
 			t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/gateway/ledger"
 	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
@@ -50,6 +51,7 @@ type Sealer interface {
 type Regime struct {
 	Policy     *policy.Policy
 	Registries *upstream.Registries
+	Clients    *clients.Directory // nil: nobody is asked who it is, and everybody is anonymous
 	Verifier   Verifier
 	Inspector  Inspector
 	Sealers    map[string]Sealer // by the signer's name
@@ -61,9 +63,9 @@ type Options struct {
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 
-	// ExternalURL is how clients reach the gateway, such as https://registry.acme.dev. It is the registry's name in
-	// signatures and in the fixes that refused people read. Empty: the fixes use the request's Host, and signatures name
-	// the repository alone.
+	// ExternalURL is how clients reach the gateway, such as https://registry.acme.dev. It is where they ask for tokens, and
+	// the registry's name in signatures and in the fixes that refused people read. Empty: tokens and fixes use the
+	// request's Host, and signatures name the repository alone.
 	ExternalURL string
 
 	// AllowDelete lets clients delete manifests, tags and blobs. What protects an image stays undeletable.
@@ -75,6 +77,7 @@ type Gateway struct {
 	ledger       *ledger.Ledger
 	log          *slog.Logger
 	metrics      *metrics
+	externalURL  string
 	externalHost string
 	allowDelete  bool
 
@@ -101,7 +104,7 @@ func New(o Options) *Gateway {
 	}
 	return &Gateway{
 		ledger: o.Ledger, log: o.Log, metrics: newMetrics(o.Metrics),
-		externalHost: strings.TrimRight(host, "/"), allowDelete: o.AllowDelete,
+		externalURL: strings.TrimRight(o.ExternalURL, "/"), externalHost: strings.TrimRight(host, "/"), allowDelete: o.AllowDelete,
 		manifests: newManifestCache(), uploads: newTicketOffice(), decoys: newDecoys(), texts: texts,
 	}
 }
@@ -115,6 +118,7 @@ type exchange struct {
 	r  *http.Request
 	t  Target
 	re *Regime
+	caller
 
 	registry *upstream.Registry // nil for what concerns no repository
 	name     string             // of the repository in that registry
@@ -137,6 +141,7 @@ var handlers = map[Kind]func(*Gateway, *exchange) error{
 	UploadChunk:    (*Gateway).continueUpload,
 	FinishUpload:   (*Gateway).continueUpload,
 	CancelUpload:   (*Gateway).continueUpload,
+	GiveToken:      (*Gateway).giveToken,
 }
 
 // ServeHTTP answers one request.
@@ -163,12 +168,14 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, t *Target) error
 	if x.re == nil {
 		return &requestError{http.StatusServiceUnavailable, "UNAVAILABLE", "the gateway is starting"}
 	}
-	if t.Namespace != "" {
-		if err := t.takeNamespace(x.re.Registries); err != nil {
-			return err
-		}
-	}
+	unknown := t.takeNamespace(x.re.Registries)
 	x.t = *t
+	if err := g.identify(x); err != nil {
+		return err
+	}
+	if unknown != nil {
+		return unknown
+	}
 	if t.Repo != "" {
 		registry, name, ok := x.re.Registries.Find(t.Repo)
 		if !ok {
@@ -176,12 +183,18 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, t *Target) error
 		}
 		x.registry, x.name, x.rule = registry, name, x.re.Policy.Rule(t.Repo)
 	}
+	if err := g.authorize(x); err != nil {
+		return err
+	}
 	return handlers[t.Kind](g, x)
 }
 
 // takeNamespace puts the repository under the prefix of the registry that containerd means: it asks a mirror for
 // library/nginx?ns=docker.io, where other clients ask for docker.io/library/nginx.
 func (t *Target) takeNamespace(registries *upstream.Registries) error {
+	if t.Namespace == "" {
+		return nil
+	}
 	registry := registries.ByName(t.Namespace)
 	if registry == nil {
 		return badRequest("NAME_UNKNOWN", "ns names no registry behind this gateway")

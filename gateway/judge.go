@@ -17,6 +17,7 @@ type judgement struct {
 	verdict  policy.Verdict
 	evidence []digest.Digest // what the verdict rests on
 	err      error           // it could not be decided; the verdict is then the zero one, which denies
+	strict   bool            // audit mode does not change it
 }
 
 // judge says whether a manifest may be pulled. pinned says that the client named the digest itself.
@@ -96,7 +97,7 @@ func (j judgement) decision(re *Regime, repo string) ledger.Decision {
 	rule := re.Policy.Rule(repo)
 	d := ledger.Decision{
 		ID: newID(), Time: time.Now().UTC(), Outcome: ledger.Deny,
-		Repo: repo, Policy: rule.Name(), PolicyVersion: re.Policy.Version(), Audit: rule.Audit(),
+		Repo: repo, Policy: rule.Name(), PolicyVersion: re.Policy.Version(), Audit: rule.Audit() && !j.strict,
 		Reasons: j.verdict.Reasons(), Warnings: j.verdict.Warnings(), Evidence: j.evidence,
 	}
 	switch {

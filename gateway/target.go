@@ -29,6 +29,7 @@ const (
 	UploadChunk    Kind = "upload_chunk"    // PATCH /v2/<name>/blobs/uploads/<id>
 	FinishUpload   Kind = "finish_upload"   // PUT /v2/<name>/blobs/uploads/<id>
 	CancelUpload   Kind = "cancel_upload"   // DELETE /v2/<name>/blobs/uploads/<id>
+	GiveToken      Kind = "give_token"      // GET, POST /token
 )
 
 // Target is a request's method, path and query, parsed once. Routing, policy, the upstream's URL and the decision record
@@ -85,6 +86,8 @@ func parse(r *http.Request) (Target, error) {
 		return t, badRequest("UNSUPPORTED", "the request target must be a path")
 	case len(path) > maxPath:
 		return t, badRequest("UNSUPPORTED", "the path is longer than %d bytes", maxPath)
+	case path == tokenPath:
+		return t, t.choose(r.Method, kinds{"GET": GiveToken, "POST": GiveToken}) // token.go reads the query
 	case strings.ContainsAny(path, "%\\;") || !strings.HasPrefix(path, "/v2/"):
 		return t, &requestError{http.StatusNotFound, "UNSUPPORTED", "no such endpoint; this is an OCI registry, its paths begin with /v2/ and hold nothing encoded"}
 	}

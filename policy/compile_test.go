@@ -12,6 +12,7 @@ func known() Known {
 	return Known{
 		Authorities: map[string]string{"gateway": "f1", "ci": "f2", "release": "f3", "again": "f2"},
 		Signers:     map[string]string{"gateway": "f1", "spare": "f4"},
+		Groups:      []string{"dev"},
 	}
 }
 
@@ -220,6 +221,7 @@ func TestAPolicyDoesNotChangeWithTheDocumentsItWasMadeFrom(t *testing.T) {
 func TestThreat126_TheVersionChangesWithEveryField(t *testing.T) {
 	full := func() Document {
 		doc := full()
+		doc.Allow = []AllowDocument{{Clients: []string{"ci"}, May: []string{"pull"}}}
 		doc.Pull.Attested = []AttestedDocument{{Predicate: "vuln", By: &SignedBy{Any: []string{"ci"}}}}
 		return doc
 	}
@@ -281,6 +283,10 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Name", nil, func(d *Document) { d.Name = "x" }, func(p *Policy) any { return p.Rule("prod/app").Name() }},
 		{"Repositories", nil, func(d *Document) { d.Repositories = []string{"x/**"} }, pulls(signed("ci"))},
 		{"Mode", nil, func(d *Document) { d.Mode = "audit" }, func(p *Policy) any { return p.Rule("prod/app").Audit() }},
+		{"Allow", nil, func(d *Document) { d.Allow = allowed("alice", "pull") }, mayPull(Client{})},
+		{"Allow.Clients", func(d *Document) { d.Allow = allowed("alice", "pull") }, func(d *Document) { d.Allow = allowed("bob", "pull") }, mayPull(Client{Name: "alice"})},
+		{"Allow.Groups", func(d *Document) { d.Allow = allowed("alice", "pull") }, func(d *Document) { d.Allow[0].Groups = []string{"dev"} }, mayPull(Client{Name: "bob", Groups: []string{"dev"}})},
+		{"Allow.May", func(d *Document) { d.Allow = allowed("alice", "pull") }, func(d *Document) { d.Allow = allowed("alice", "push") }, mayPull(Client{Name: "alice"})},
 		{"Pull", nil, func(d *Document) { d.Pull = nil }, pulls(signed("ci"))},
 		{"Pull.DigestOnly", func(d *Document) { d.Pull.DigestOnly = false }, func(d *Document) { d.Pull.DigestOnly = true }, pulls(Evidence{Signatures: signed("ci").Signatures})},
 		{"Pull.SignedBy", func(d *Document) { *d.Pull = PullDocument{AdmitUnverified: true} }, func(d *Document) { d.Pull = full().Pull }, pulls(signed())},
@@ -314,6 +320,14 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 			t.Errorf("no case shows what %s does", name)
 		}
 	})
+}
+
+func allowed(client, right string) []AllowDocument {
+	return []AllowDocument{{Clients: []string{client}, May: []string{right}}}
+}
+
+func mayPull(c Client) func(*Policy) any {
+	return func(p *Policy) any { return p.Rule("prod/app").Authorize(subject, c, Pull).Admitted() }
 }
 
 func pulls(ev Evidence) func(*Policy) any {
@@ -367,7 +381,11 @@ func flip(t *testing.T, v reflect.Value, path []int) {
 	case reflect.Int, reflect.Int64:
 		v.SetInt(v.Int() + 1)
 	case reflect.Slice:
-		v.Set(reflect.Append(v, reflect.ValueOf("x")))
+		one := reflect.New(v.Type().Elem()).Elem()
+		if one.Kind() == reflect.String {
+			one.SetString("x")
+		}
+		v.Set(reflect.Append(v, one))
 	case reflect.Pointer, reflect.Struct:
 		v.SetZero()
 	default:

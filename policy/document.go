@@ -20,11 +20,26 @@ type Document struct {
 	// Mode is enforce (the default) or audit: judge, record, warn and serve.
 	Mode string `mapstructure:"mode"`
 
+	// Allow says who may do what here. Without it everybody may pull and push who is let in by the clients section.
+	Allow []AllowDocument `mapstructure:"allow"`
+
 	// Pull is what a pull demands. Without it nothing may be pulled.
 	Pull *PullDocument `mapstructure:"pull"`
 
 	// Push is what happens to a push. Without it nothing may be pushed.
 	Push *PushDocument `mapstructure:"push"`
+}
+
+// AllowDocument gives clients rights. What no entry gives is refused, in audit mode too.
+type AllowDocument struct {
+	// Clients are names of clients, * for everybody who logged in, or anonymous for everybody, logged in or not.
+	Clients []string `mapstructure:"clients"`
+
+	// Groups are names of groups in the clients section.
+	Groups []string `mapstructure:"groups"`
+
+	// May lists pull, push and delete.
+	May []string `mapstructure:"may"`
 }
 
 // PullDocument is what a pull demands.

@@ -21,6 +21,9 @@ import (
 type Known struct {
 	Authorities map[string]string
 	Signers     map[string]string
+
+	// Groups of clients. Who belongs to them is a fact about a client, no part of the policy.
+	Groups []string `json:"-"`
 }
 
 // same reports that two names stand for one authority.
@@ -39,10 +42,11 @@ type Rule struct {
 	name         string
 	repositories []glob
 	audit        bool
-	pull         *PullDocument  // never both SignedBy and AdmitUnverified
-	attested     []*requirement // what pull.Attested demands
-	push         *PushDocument  // never both Seal and AcceptUnsealed
-	sealer       string         // the authority that a pull asks for and whose key seals a push, empty for none
+	allow        []AllowDocument // nil: everybody
+	pull         *PullDocument   // never both SignedBy and AdmitUnverified
+	attested     []*requirement  // what pull.Attested demands
+	push         *PushDocument   // never both Seal and AcceptUnsealed
+	sealer       string          // the authority that a pull asks for and whose key seals a push, empty for none
 }
 
 // A Fault is something wrong with a document, at a place in it such as "[0].pull.signed_by.any[1]".
@@ -130,6 +134,8 @@ func compileRule(doc Document, known Known, fault func(path, format string, args
 		r.repositories = append(r.repositories, g)
 	}
 
+	compileAllow(doc.Allow, known, fault)
+	r.allow = cloneAllow(doc.Allow)
 	if doc.Pull == nil && doc.Push == nil {
 		fault("", "has neither pull nor push: it would refuse everything; write what is allowed, or leave the policy out")
 	}

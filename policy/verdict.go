@@ -33,6 +33,7 @@ type Code string
 // The reasons that a policy gives.
 const (
 	NoPolicy      Code = "NO_POLICY"       // no rule names the repository
+	Forbidden     Code = "FORBIDDEN"       // the client has no right to do this here
 	PullClosed    Code = "PULL_CLOSED"     // the rule has no pull section
 	PushClosed    Code = "PUSH_CLOSED"     // the rule has no push section
 	Unpinned      Code = "UNPINNED"        // a tag was asked for where only digests are served

@@ -202,5 +202,8 @@ func known(l *Loaded, authorities map[string]string, keys map[string]*signer.Key
 			k.Signers[s.Name] = key.Fingerprint()
 		}
 	}
+	for _, group := range l.Config.Clients.Groups {
+		k.Groups = append(k.Groups, group.Name)
+	}
 	return k
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/sealgate/sealgate/gateway"
+	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/signer"
@@ -21,8 +22,10 @@ type builder struct {
 	getenv  func(string) string
 	openKey func(file string, password []byte) (*signer.Key, error) // nil: [signer.LoadKeyFile]
 	dry     bool                                                    // check only: open no registry
+	alone   bool                                                    // the regime answers nobody but us, so nobody has to log in
 
 	registries []standingRegistry
+	desk       *clients.Desk // where clients log in; nil until a configuration knows some
 }
 
 // built is what a configuration became.
@@ -52,6 +55,8 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	if made.Certificate, err = loadCertificate(l.Config.Listen.TLS); err != nil {
 		problems = append(problems, l.problem("listen.tls", "%v", err))
 	}
+	users, more := readUsers(l)
+	problems = append(problems, more...)
 	wanted, more := readRegistries(l)
 	problems = append(problems, more...)
 	if len(problems) > 0 {
@@ -67,6 +72,10 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		return made, nil
 	}
 
+	directory, problems := b.openClients(l, users)
+	if len(problems) > 0 {
+		return nil, problems.orNil()
+	}
 	registries, problems := b.openRegistries(l, wanted, made)
 	if len(problems) > 0 {
 		b.drop(made)
@@ -81,6 +90,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	made.Regime = &gateway.Regime{
 		Policy:     compiled,
 		Registries: registries,
+		Clients:    directory,
 		Verifier: verifier.NewCache(proven.WithSameRepository(sameRepository(registries)).WithNeeds(needs(compiled)), verifier.CacheOptions{
 			TTL: l.Config.Verification.CacheTTL, Entries: l.Config.Verification.CacheEntries,
 		}),

@@ -24,6 +24,9 @@ type Config struct {
 	// Storage is where the gateway keeps what it knows.
 	Storage Storage `mapstructure:"storage"`
 
+	// Clients says who may ask. Without it nobody is asked who he is.
+	Clients Clients `mapstructure:"clients"`
+
 	// Registries stand behind the gateway. The longest matching prefix wins. Default: one that is embedded, named local,
 	// with an empty prefix.
 	Registries []Registry `mapstructure:"registries"`
@@ -80,6 +83,29 @@ type Storage struct {
 	// Directory holds the embedded registry, the decisions and the generated key. Default sealgate-data.
 	// SEALGATE_STORAGE_DIRECTORY overrides it.
 	Directory string `mapstructure:"directory"`
+}
+
+// Clients says who may ask: people and machines with a name and password, and those that do not say who they are. What
+// each may do is said by allow in the policies.
+type Clients struct {
+	// Anonymous lets clients in that do not log in. Default true without htpasswd, and false with it.
+	Anonymous bool `mapstructure:"anonymous"`
+
+	// Htpasswd is a file of names and bcrypt hashes, as htpasswd -B makes it. Others must not be able to read it. Who is
+	// removed from it, or gets another password, is a stranger with the next request. Default empty: nobody can log in.
+	Htpasswd string `mapstructure:"htpasswd"`
+
+	// Groups are names for several clients, for allow in the policies.
+	Groups []Group `mapstructure:"groups"`
+}
+
+// Group is a name for several clients.
+type Group struct {
+	// Name is what policies call it.
+	Name string `mapstructure:"name"`
+
+	// Members are the names of clients.
+	Members []string `mapstructure:"members"`
 }
 
 // Registry is one registry behind the gateway: embedded, or reached by URL.
@@ -320,6 +346,7 @@ func defaults() Config {
 		Listen:       Listen{Address: "127.0.0.1:5000"},
 		Admin:        Admin{Address: "127.0.0.1:5001"},
 		Storage:      Storage{Directory: "sealgate-data"},
+		Clients:      Clients{Anonymous: true},
 		Registries:   []Registry{{Name: "local", Embedded: true, Credentials: Credentials{word: noCredentials}}},
 		Authorities:  []Authority{{Name: "gateway", Signer: "gateway"}},
 		Signers:      []Signer{{Name: "gateway", Formats: Formats{"auto"}}},

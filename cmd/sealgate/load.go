@@ -77,6 +77,9 @@ func (l *Loaded) read(raw []byte) error {
 			l.Config.Signers[i].Formats = Formats{"auto"}
 		}
 	}
+	if l.has("clients.htpasswd") && !l.has("clients.anonymous") {
+		l.Config.Clients.Anonymous = false
+	}
 	if !l.has("registries") {
 		l.Config.Registries = standard.Registries
 	}
@@ -145,6 +148,7 @@ func (c *Config) paths() map[string]*string {
 		"storage.directory":      &c.Storage.Directory,
 		"listen.tls.certificate": &c.Listen.TLS.Certificate,
 		"listen.tls.key":         &c.Listen.TLS.Key,
+		"clients.htpasswd":       &c.Clients.Htpasswd,
 	}
 	for i := range c.Registries {
 		all[fmt.Sprintf("registries[%d].credentials.password_file", i)] = &c.Registries[i].Credentials.PasswordFile

@@ -44,7 +44,7 @@ func TestThreat138_AFileThatCanBeReadInTwoWaysIsRefusedWithItsLine(t *testing.T)
 		{"a second document", onePolicy + "---\npolicies: []\n", ":5: a second document begins here"},
 		{"a second document that is broken", onePolicy + "---\n\t{", ": not valid YAML: "},
 		{"an unknown key", onePolicy + "listn: {address: x}\n", ":5: listn: unknown key; did you mean listen?"},
-		{"an unknown key far from any", onePolicy + "frobnicate: 1\n", ":5: frobnicate: unknown key; known here: admin, authorities, delete, listen"},
+		{"an unknown key far from any", onePolicy + "frobnicate: 1\n", ":5: frobnicate: unknown key; known here: admin, authorities, clients, delete, listen"},
 		{"an unknown key in a list", strings.Replace(onePolicy, "pull:", "pul:", 1), ":4: policies[0].pul: unknown key; did you mean pull?"},
 		{"a key in capitals", onePolicy + "Listen: {address: x}\n", ":5: Listen: unknown key; did you mean listen?"},
 		{"a dotted key", onePolicy + "listen.address: 127.0.0.1:1\n", ":5: listen.address: unknown key"},

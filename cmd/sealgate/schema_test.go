@@ -101,6 +101,7 @@ func oneOf(schemas ...any) map[string]any { return map[string]any{"oneOf": schem
 var enums = map[string][]string{
 	"Document.Mode":         {"enforce", "audit"},
 	"ImageDocument.NonRoot": {"allow", "warn", "deny"},
+	"AllowDocument.May":     {"pull", "push", "delete"},
 }
 
 func (g schemaGenerator) object(t reflect.Type) map[string]any {
@@ -113,6 +114,9 @@ func (g schemaGenerator) object(t reflect.Type) map[string]any {
 		property := g.of(field.Type)
 		if words := enums[t.Name()+"."+field.Name]; words != nil {
 			property = map[string]any{"enum": words}
+			if field.Type.Kind() == reflect.Slice {
+				property = map[string]any{"type": "array", "items": property, "minItems": 1, "uniqueItems": true}
+			}
 		}
 		property["description"] = describe(g.docs[t.Name()+"."+field.Name], field.Name, key)
 		properties[key] = property

@@ -23,7 +23,7 @@ const module = "github.com/sealgate/sealgate/"
 //	          cmd/sealgate
 //	   ______/  |   |   \_________________
 //	  v         v   v                     v
-//	gateway  verifier signer   gateway/upstream, gateway/ledger, verifier/inspect
+//	gateway  verifier signer   gateway/upstream, gateway/ledger, gateway/clients, verifier/inspect
 //	   \        |   |                     /
 //	    `----> policy <------------------'
 var may = map[string][]string{
@@ -31,12 +31,13 @@ var may = map[string][]string{
 	"policy/manifest":    {"policy/strictjson"},
 	"policy":             {"policy/manifest"},
 	"gateway/ledger":     {"policy", "policy/manifest"},
+	"gateway/clients":    {"policy"},
 	"gateway/upstream":   {"policy", "policy/manifest"},
 	"signer":             {"policy", "policy/manifest"},
 	"verifier":           {"policy", "policy/manifest", "policy/strictjson", "verifier/predicate"},
-	"verifier/inspect":   {"policy", "policy/manifest", "policy/strictjson"},
 	"verifier/predicate": {"policy", "policy/strictjson"},
-	"gateway":            {"policy", "policy/manifest", "gateway/ledger", "gateway/upstream"},
+	"verifier/inspect":   {"policy", "policy/manifest", "policy/strictjson"},
+	"gateway":            {"policy", "policy/manifest", "gateway/clients", "gateway/ledger", "gateway/upstream"},
 	"cmd/sealgate":       {"*"},
 
 	"deploy":           {"*"},
