@@ -221,6 +221,7 @@ func TestAPolicyDoesNotChangeWithTheDocumentsItWasMadeFrom(t *testing.T) {
 func TestThreat126_TheVersionChangesWithEveryField(t *testing.T) {
 	full := func() Document {
 		doc := full()
+		doc.Allow = []AllowDocument{{Clients: []string{"ci"}, May: []string{"pull"}}}
 		doc.Pull.Attested = []AttestedDocument{{Predicate: "vuln", By: &SignedBy{Any: []string{"ci"}}}}
 		doc.Allow = []AllowDocument{{Clients: []string{"root"}, May: []string{"pull"}}}
 		return doc
