@@ -10,20 +10,20 @@ import (
 func TestThreat141_TheEnvironmentCannotSetWhatIsAdmitted(t *testing.T) {
 	t.Parallel()
 	for variable, key := range map[string]string{
-		"SEALGATE_POLICY_DEFAULT=allow":              "policies",
-		"SEALGATE_POLICIES=[]":                       "policies",
-		"SEALGATE_POLICIES_0_MODE=audit":             "policies",
-		"SEALGATE_SIGNERS_0_KEY_FILE=/tmp/k":         "signers",
-		"SEALGATE_SIGNER=mine":                       "signers",
-		"SEALGATE_AUTHORITIES_0_KEY_FILE=/tmp/k.pub": "authorities",
-		"SEALGATE_AUTHORITY=mine":                    "authorities",
-		"SEALGATE_REGISTRIES=evil":                   "registries",
-		"SEALGATE_REGISTRY_URL=http://evil":          "registries",
-		"SEALGATE_DELETE_ALLOWED=true":               "delete.allowed",
-		"SEALGATE_DELETE=true":                       "delete",
-		"SEALGATE_VERIFICATION_CACHE_TTL=24h":        "verification.cache_ttl",
-		"SEALGATE_LISTEN_TLS_KEY=/tmp/k":             "listen.tls.key",
-		"SEALGATE_LISTEN=:5000":                      "listen",
+		"SEALGATE_POLICY_DEFAULT=allow":         "policies",
+		"SEALGATE_POLICIES=[]":                  "policies",
+		"SEALGATE_POLICIES_0_MODE=audit":        "policies",
+		"SEALGATE_SIGNERS_0_KEY_FILE=k":         "signers",
+		"SEALGATE_SIGNER=mine":                  "signers",
+		"SEALGATE_AUTHORITIES_0_KEY_FILE=k.pub": "authorities",
+		"SEALGATE_AUTHORITY=mine":               "authorities",
+		"SEALGATE_REGISTRIES=evil":              "registries",
+		"SEALGATE_REGISTRY_URL=http://evil":     "registries",
+		"SEALGATE_DELETE_ALLOWED=true":          "delete.allowed",
+		"SEALGATE_DELETE=true":                  "delete",
+		"SEALGATE_VERIFICATION_CACHE_TTL=24h":   "verification.cache_ttl",
+		"SEALGATE_LISTEN_TLS_KEY=k":             "listen.tls.key",
+		"SEALGATE_LISTEN=:5000":                 "listen",
 	} {
 		_, err := load("", Overrides{}, []string{variable})
 		want := key + " cannot be set by the environment"

@@ -71,12 +71,7 @@ func TestTheManualHasEveryKeyOfAPolicy(t *testing.T) {
 			if strings.HasPrefix(path, "pull.signed_by.") || strings.HasPrefix(path, "pull.attested[].by.") {
 				path = key + ":"
 			}
-<<<<<<< HEAD
-			path = strings.TrimPrefix(path, "pull.attested.") // keys of this list have a table of their own
-			path = strings.Replace(path, "allow.", "allow[].", 1)
-=======
 			path = strings.TrimPrefix(path, "pull.attested[].") // its keys have a table of their own
->>>>>>> attested
 			if field.Kind() == reflect.Slice && field.Elem().Kind() == reflect.Struct {
 				walk(field, path+"[].")
 			}
