@@ -197,7 +197,7 @@ func TestClientsSayWhoTheyAre(t *testing.T) {
 
 	forEachVisitor(t, "who may not push is told so, and nothing is stored", func(t *testing.T, v visitor) {
 		if v.pushAs == nil {
-			t.Skip("it only pulls")
+			return // it only pulls
 		}
 		repo := "up/no/" + v.name
 		src := kit.source(t, nonroot, "no "+v.name)
