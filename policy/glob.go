@@ -27,7 +27,22 @@ const (
 	maxPattern = 255
 )
 
+// compileGlob compiles a pattern of repository names.
 func compileGlob(pattern string) (glob, error) {
+	g, err := compilePathGlob(pattern)
+	if err != nil {
+		return glob{}, err
+	}
+	for _, c := range pattern {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789._-*/", c) {
+			return glob{}, fmt.Errorf("pattern %q: %q cannot be in a repository name", pattern, c)
+		}
+	}
+	return g, nil
+}
+
+// compilePathGlob compiles a pattern of names of any characters.
+func compilePathGlob(pattern string) (glob, error) {
 	switch {
 	case pattern == "":
 		return glob{}, fmt.Errorf("empty pattern")
@@ -44,11 +59,6 @@ func compileGlob(pattern string) (glob, error) {
 			return glob{}, fmt.Errorf("pattern %q has an empty component", pattern)
 		case part != "**" && strings.Contains(part, "**"):
 			return glob{}, fmt.Errorf("pattern %q: ** stands for whole components, as in prod/**", pattern)
-		}
-		for _, c := range part {
-			if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789._-*", c) {
-				return glob{}, fmt.Errorf("pattern %q: %q cannot be in a repository name", pattern, c)
-			}
 		}
 		g.parts = append(g.parts, component{many: part == "**", literals: strings.Split(part, "*")})
 	}

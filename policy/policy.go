@@ -21,6 +21,9 @@ import (
 type Known struct {
 	Authorities map[string]string
 	Signers     map[string]string
+
+	// Bases are the lists of approved base images, by the file that a policy names.
+	Bases map[string][]Base
 }
 
 // same reports that two names stand for one authority.
@@ -42,6 +45,8 @@ type Rule struct {
 	pull         *PullDocument // never both SignedBy and AdmitUnverified
 	push         *PushDocument // never both Seal and AcceptUnsealed
 	seals        bool          // what a push is sealed with is a signature that a pull asks for
+	exceptions   []exception
+	bases        []base
 }
 
 // A Fault is something wrong with a document, at a place in it such as "[0].pull.signed_by.any[1]".
@@ -138,7 +143,7 @@ func compileRule(doc Document, known Known, fault func(path, format string, args
 	}
 	if doc.Push != nil {
 		r.push = doc.Push.clone()
-		compilePush(r.push, known, fault)
+		r.compilePush(known, fault)
 	}
 	r.seals = r.sealCounts(known)
 	return r
@@ -204,7 +209,8 @@ func compileSignedBy(by SignedBy, known Known, fault func(path, format string, a
 	}
 }
 
-func compilePush(push *PushDocument, known Known, fault func(path, format string, args ...any)) {
+func (r *Rule) compilePush(known Known, fault func(path, format string, args ...any)) {
+	push := r.push
 	switch {
 	case push.Seal == nil && !push.AcceptUnsealed:
 		fault(".push", "does not seal; name the signer in seal, or say accept_unsealed: true")
@@ -217,13 +223,7 @@ func compilePush(push *PushDocument, known Known, fault func(path, format string
 	}
 
 	image := &push.Image
-	switch image.NonRoot {
-	case "":
-		image.NonRoot = allow
-	case allow, warn, deny:
-	default:
-		fault(".push.image.nonroot", "%q is none of allow, warn, deny", image.NonRoot)
-	}
+	r.compileImage(image, known, fault)
 	if image.MaxBytes < 0 {
 		fault(".push.image.max_bytes", "is negative")
 	}

@@ -22,6 +22,7 @@ type builder struct {
 	dry    bool // check only: open no registry
 
 	registries []standingRegistry
+	layers     *inspect.Layers // what was found in layers; nil remembers nothing
 }
 
 // built is what a configuration became.
@@ -44,8 +45,10 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	problems = append(problems, more...)
 	made.Authorities = fingerprints
 
-	compiled, err := policy.Compile(l.Config.Policies, known(l, fingerprints, signerKeys))
-	if err != nil {
+	bases, more := readBases(l)
+	problems = append(problems, more...)
+	compiled, err := policy.Compile(l.Config.Policies, known(l, fingerprints, signerKeys, bases))
+	if err != nil && len(more) == 0 { // a list that was not read approves nothing, which was said
 		problems = append(problems, l.faults(err)...)
 	}
 	if made.Certificate, err = loadCertificate(l.Config.Listen.TLS); err != nil {
@@ -83,7 +86,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		Verifier: verifier.NewCache(proven.WithSameRepository(sameRepository(registries)), verifier.CacheOptions{
 			TTL: l.Config.Verification.CacheTTL, Entries: l.Config.Verification.CacheEntries,
 		}),
-		Inspector: inspect.Inspector{Blobs: registries},
+		Inspector: inspect.Inspector{Blobs: registries, Layers: b.layers},
 		Sealers:   map[string]gateway.Sealer{},
 	}
 	for _, s := range l.Config.Signers {

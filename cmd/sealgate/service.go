@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/sealgate/sealgate/gateway"
 	"github.com/sealgate/sealgate/gateway/ledger"
+	"github.com/sealgate/sealgate/verifier/inspect"
 )
 
 const (
@@ -26,6 +27,7 @@ const (
 	adminTimeout      = 30 * time.Second // for a whole exchange; the public listener streams blobs and has none
 	maxHeaderBytes    = 64 << 10
 	drainTimeout      = 30 * time.Second // for requests under way when we stop
+	layerMemory       = 64 << 20         // bytes of what is remembered of layers' content
 )
 
 // service is a running gateway with its two listeners. Everything that it has open is closed by [service.stop].
@@ -71,15 +73,16 @@ func startService(loaded *Loaded, reload func() (*Loaded, error), log *slog.Logg
 		Ledger: decisions, Log: log, Metrics: metrics,
 		ExternalURL: c.Listen.ExternalURL, AllowDelete: c.Delete.Allowed,
 	})
+	layers := inspect.NewLayers(layerMemory)
 	s.reloader = &reloader{
-		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv},
+		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv, layers: layers},
 		log: log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
 	}
 	made, err := s.reloader.start(loaded)
 	if err != nil {
 		return nil, err
 	}
-	s.closers = append(s.closers, s.reloader.builder.close)
+	s.closers = append(s.closers, s.reloader.builder.close, layers.Close)
 	return s, s.listen(c, made, metrics)
 }
 
