@@ -37,7 +37,7 @@ var (
 var checks = []check{
 	{
 		name: CheckSecrets, code: HoldsSecrets, needs: ofBoth, action: func(d *ImageDocument) *string { return &d.Secrets },
-		holds: "it holds", one: "secret", many: "secrets",
+		holds: "it holds", one: "a secret", many: "secrets",
 		fix: "revoke it, and build without it: a mounted secret (RUN --mount=type=secret) leaves nothing behind, deleting it in a later layer does",
 	}, {
 		name: CheckNonRoot, code: RunsAsRoot, needs: ofAccount, action: func(d *ImageDocument) *string { return &d.NonRoot },
@@ -63,39 +63,39 @@ var checks = []check{
 		fix: "build FROM a release that still gets security fixes",
 	}, {
 		name: CheckCapabilities, code: FileCapabilities, needs: ofLayers, action: func(d *ImageDocument) *string { return &d.Capabilities },
-		holds: "it has", one: "file with capabilities", many: "files with capabilities",
+		holds: "it has", one: "a file with capabilities", many: "files with capabilities",
 		fix: "take them off in the same RUN step that installs the file: setcap -r FILE",
 	}, {
 		name: CheckSetuid, code: Setuid, needs: ofLayers, action: func(d *ImageDocument) *string { return &d.Setuid },
-		holds: "it has", one: "setuid or setgid file", many: "setuid or setgid files",
+		holds: "it has", one: "a setuid or setgid file", many: "setuid or setgid files",
 		fix: "take the bits off: RUN chmod ug-s FILE, or leave the package out",
 	}, {
 		name: CheckDevices, code: DeviceFiles, needs: ofLayers, action: func(d *ImageDocument) *string { return &d.Devices },
-		holds: "it has", one: "device file", many: "device files",
+		holds: "it has", one: "a device file", many: "device files",
 		fix: "leave /dev out of the image: the runtime fills it",
 	}, {
 		name: CheckPaths, code: OddPaths, needs: ofLayers, action: func(d *ImageDocument) *string { return &d.Paths },
-		holds: "it has", one: "odd name", many: "odd names",
+		holds: "it has", one: "an odd name", many: "odd names",
 		fix: "build the layer with a tool that writes relative names, each once",
 	}, {
 		name: CheckWorldWritable, code: WorldWritable, needs: ofLayers, action: func(d *ImageDocument) *string { return &d.WorldWritable },
-		holds: "everybody may change", one: "file", many: "files",
+		holds: "everybody may change", one: "a file", many: "files",
 		fix: "take the right away: RUN chmod -R o-w PATH; a shared directory needs the sticky bit (chmod +t)",
 	}, {
 		name: CheckMinimal, code: NotMinimal, needs: ofLayers, action: func(d *ImageDocument) *string { return &d.Minimal },
-		holds: "it has", one: "shell or package manager", many: "shells and package managers",
+		holds: "it has", one: "a shell or package manager", many: "shells and package managers",
 		fix: "copy the program into an image without them in the last stage, such as FROM scratch or a distroless base",
 	}, {
 		name: CheckCaches, code: PackageCaches, needs: ofLayers, action: func(d *ImageDocument) *string { return &d.Caches },
-		holds: "it carries", one: "leftover of a package manager", many: "leftovers of package managers",
+		holds: "it carries", one: "a leftover of a package manager", many: "leftovers of package managers",
 		fix: "remove them in the RUN step that makes them, or mount them: RUN --mount=type=cache",
 	}, {
 		name: CheckPorts, code: SensitivePorts, needs: ofConfig, action: func(d *ImageDocument) *string { return &d.Ports },
-		holds: "it exposes", one: "port of remote administration", many: "ports of remote administration",
+		holds: "it exposes", one: "a port of remote administration", many: "ports of remote administration",
 		fix: "remove EXPOSE, and the daemon behind it",
 	}, {
 		name: CheckVolumes, code: SensitiveVolumes, needs: ofConfig, action: func(d *ImageDocument) *string { return &d.Volumes },
-		holds: "it declares", one: "volume over the system", many: "volumes over the system",
+		holds: "it declares", one: "a volume over the system", many: "volumes over the system",
 		fix: "remove VOLUME, or give it a directory of its own",
 	}, {
 		name: CheckLabels, code: MissingLabels, needs: ofConfig,
@@ -244,7 +244,7 @@ func (c *check) list(findings []Finding, omitted int) string {
 	}
 	text := fmt.Sprintf("%s %d %s", c.holds, total, c.many)
 	if total == 1 {
-		text = fmt.Sprintf("%s a %s", c.holds, c.one)
+		text = c.holds + " " + c.one
 	}
 	const more = ", and 1000000 more"
 	for i, f := range findings {
