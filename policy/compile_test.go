@@ -2,7 +2,6 @@ package policy
 
 import (
 	"errors"
-	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -424,6 +423,6 @@ func flip(t *testing.T, v reflect.Value, path []int) {
 	case reflect.Pointer, reflect.Struct:
 		v.SetZero()
 	default:
-		t.Fatal(fmt.Sprintf("flip cannot change a %s; teach it", v.Kind()))
+		t.Fatalf("flip cannot change a %s; teach it", v.Kind())
 	}
 }

@@ -294,7 +294,7 @@ func TestThreat152_LayersWithTwoReadingsAreFlaws(t *testing.T) {
 		"an encrypted layer":               {typed(ocispec.MediaTypeImageLayer + "+encrypted"), "it is encrypted"},
 		"an encrypted gzip layer":          {typed(ocispec.MediaTypeImageLayerGzip + "+encrypted"), "it is encrypted"},
 		"a foreign layer":                  {typed("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"), "it is kept elsewhere"},
-		"a nondistributable layer":         {typed(ocispec.MediaTypeImageLayerNonDistributableGzip), "it is kept elsewhere"}, //nolint:staticcheck // it is withdrawn, and pushed
+		"a nondistributable layer":         {typed("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"), "it is kept elsewhere"},
 		"gzip called tar":                  {blob{zip(t, good), ocispec.MediaTypeImageLayer, digest.FromBytes(zip(t, good)), nil}, "it cannot be decompressed: its type says another"},
 		"tar called gzip":                  {typed(ocispec.MediaTypeImageLayerGzip), "it cannot be decompressed: its type says another"},
 		"zstd called gzip":                 {blob{zstded(t, good), ocispec.MediaTypeImageLayerGzip, id, nil}, "it cannot be decompressed: its type says another"},
