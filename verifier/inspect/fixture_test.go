@@ -4,17 +4,9 @@ import (
 	"context"
 	"io"
 	"sync"
-	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 )
-
-type ctx = context.Context
-
-func contextWithTimeout(t *testing.T, after time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(t.Context(), after)
-}
 
 // counting counts the bytes of layers that are read.
 type counting struct {

@@ -176,8 +176,11 @@ type source struct {
 }
 
 func (s *source) Read(p []byte) (int, error) {
-	if s.err != nil || s.beyond {
-		return 0, cmpErr(s.err)
+	if s.err != nil {
+		return 0, s.err
+	}
+	if s.beyond {
+		return 0, io.EOF
 	}
 	n, err := s.from.Read(p)
 	if int64(n) > s.left {
@@ -188,13 +191,6 @@ func (s *source) Read(p []byte) (int, error) {
 		s.err = err
 	}
 	return n, err
-}
-
-func cmpErr(err error) error {
-	if err == nil {
-		return io.EOF
-	}
-	return err
 }
 
 // content is a layer without its compression: counted, bounded and hashed on the way.

@@ -3,6 +3,7 @@ package inspect
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
@@ -469,7 +470,7 @@ type quiet struct {
 	silent bool
 }
 
-func (q quiet) OpenBlob(ctx ctx, repo string, d digest.Digest) (io.ReadCloser, int64, error) {
+func (q quiet) OpenBlob(ctx context.Context, repo string, d digest.Digest) (io.ReadCloser, int64, error) {
 	body, size, err := q.store.OpenBlob(ctx, repo, d)
 	if q.silent {
 		size = -1
@@ -570,7 +571,7 @@ func TestAnInspectionThatTakesLongGoesOn(t *testing.T) {
 	memory := NewLayers(1 << 20)
 	defer memory.Close()
 	i := Inspector{Blobs: slow{s, gate}, Layers: memory}
-	ctx, cancel := contextWithTimeout(t, 10*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if image, err := i.Inspect(ctx, "prod/app", m, everything); !errors.Is(err, policy.ErrUnfinished) || errors.Is(err, ErrInvalid) {
 		t.Fatalf("got %+v, %v, want %v", image, err, policy.ErrUnfinished)
@@ -588,7 +589,7 @@ type slow struct {
 	gate chan struct{}
 }
 
-func (s slow) OpenBlob(ctx ctx, repo string, d digest.Digest) (io.ReadCloser, int64, error) {
+func (s slow) OpenBlob(ctx context.Context, repo string, d digest.Digest) (io.ReadCloser, int64, error) {
 	<-s.gate
 	return s.store.OpenBlob(ctx, repo, d)
 }
