@@ -2,18 +2,19 @@
 #
 #   GO=go GOTEST="go test"    the tools, such as GOTEST="go test -v"
 #   FUZZTIME=10s              for each fuzz target
-#   VERSION=v1.2.3            what the binary says of itself; default: from git
+#   VERSION=v1.2.3 COMMIT=…   what the binary says of itself; default: from git
 #   BENCH="-rounds 9 -only G1,G2"
 
-GO      ?= go
-GOTEST  ?= $(GO) test
+GO       ?= go
+GOTEST   ?= $(GO) test
 FUZZTIME ?= 10s
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT   ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 # What is ours alone; the rest under e2e and deploy needs daemons and tools.
 units = ./cmd/... ./gateway/... ./policy/... ./signer/... ./verifier/...
 # What needs nothing but Go beside them.
-quick = ./e2e/architecture ./e2e/tools/tally ./deploy/image
+quick = ./e2e/architecture ./e2e/bench ./e2e/tools/tally ./deploy/image
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +23,7 @@ demo: build ## the whole story in a minute: push, check, seal, pull; and what is
 	@dist/sealgate demo
 
 build: ## dist/sealgate: static, and the same bytes wherever it is built
-	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o dist/sealgate ./cmd/sealgate
+	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o dist/sealgate ./cmd/sealgate
 
 test: tools ## everything, with real clients and registries; installs what it needs
 	$(GO) vet ./...
@@ -46,9 +47,7 @@ bench: tools ## the speed goals: distribution, nginx, ReverseProxy and us, inter
 	@$(GO) run ./e2e/bench $(BENCH)
 
 fuzz: ## every fuzz target for FUZZTIME
-	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' $(patsubst %/...,%,$(units)) | while IFS=: read -r file func; do \
-		$(GO) test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null || exit; \
-	done
+	@FUZZTIME=$(FUZZTIME) e2e/tools/fuzz
 
 image: build ## dist/image: an OCI layout of ourselves, made without a network
 	@$(GO) run ./deploy/image -version '$(VERSION)' -binary dist/sealgate -output dist/image

@@ -53,7 +53,7 @@ func TestDockerfileBuildsWhatTheMakefileBuilds(t *testing.T) {
 		if found == nil {
 			t.Fatalf("%s: no line like %s", name, build)
 		}
-		found[2] = regexp.MustCompile(`main\.version=\S+`).ReplaceAllString(found[2], "main.version=VERSION")
+		found[2] = regexp.MustCompile(`\$[({]([A-Z]+)[)}]`).ReplaceAllString(found[2], "$1") // $(VERSION), ${VERSION}
 		return found[1:]
 	}
 	makefile, dockerfile := flags("../Makefile"), flags("Dockerfile")

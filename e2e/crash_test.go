@@ -11,16 +11,18 @@ import (
 // TestThreat133_KilledInTheMiddleOfPushes kills the gateway while 50 clients push to one tag. The tag is the commit point:
 // whatever it names afterwards is sealed, and every push that is tried again succeeds.
 func TestThreat133_KilledInTheMiddleOfPushes(t *testing.T) {
-	up, kit := startRegistry(t), need(t, suite.images)
+	up := startRegistry(t)
 	gw := startGateway(t, fmt.Sprintf(sealConfig, up.url()))
 
 	const pushers = 50
 	var layouts []string
 	for i := range pushers {
 		layout := filepath.Join(tempDir(t), "oci")
-		writeLayout(t, layout, kit.image(t, nonroot, fmt.Sprint("crash ", i)))
+		layer := files(t, map[string][]byte{"word": fmt.Append(nil, "crash ", i)})
+		writeLayout(t, layout, assemble(t, "amd64", nonroot, layer))
 		layouts = append(layouts, layout)
 	}
+	whole := t
 	for _, repo := range []string{"crash", "up/crash"} {
 		t.Run(repo, func(t *testing.T) {
 			results := make([]result, pushers)
@@ -49,7 +51,7 @@ func TestThreat133_KilledInTheMiddleOfPushes(t *testing.T) {
 				t.Errorf("all %d pushes were done before the gateway was killed: nothing was tried", pushers)
 			}
 
-			gw.start(t)
+			gw.start(whole) // it serves the other repository too
 			resp := gw.ask(t, http.MethodGet, repo+"/manifests/v1")
 			if resp.StatusCode != http.StatusOK && (resp.StatusCode != http.StatusNotFound || done > 0) {
 				t.Errorf("after the crash the tag answers %d with %d pushes done: it names what is not sealed", resp.StatusCode, done)

@@ -26,7 +26,10 @@ var normalisers = []struct {
 }
 
 // progress matches the lines that come and go with the speed of the machine, and in any order.
-var progress = regexp.MustCompile(`^([0-9a-f]{12}: |(Copying|Copied|Exists|Skipped|Mounted) +[0-9a-f]{12} |TIME (pushed|existing|mounted) blob: )`)
+var progress = regexp.MustCompile(`^([0-9a-f]{12}: ` + // docker
+	`|(Copying|Copied|Exists|Skipped|Mounted) +[0-9a-f]{12} ` + // oras
+	`|TIME (pushed|existing|mounted) blob: ` + // crane
+	`|\S+: +[a-z ]+ \||elapsed: )`) // ctr, which goes on drawing when it has failed
 
 func normalise(s string) string {
 	s = strings.ReplaceAll(s, "\r", "\n")

@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -16,7 +18,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
@@ -113,7 +114,8 @@ func files(t *testing.T, contents map[string][]byte) v1.Layer {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	for path, content := range contents {
+	for _, path := range slices.Sorted(maps.Keys(contents)) { // the same bytes whenever it is made
+		content := contents[path]
 		header := &tar.Header{Name: path, Mode: 0o755, Size: int64(len(content)), Typeflag: tar.TypeReg}
 		if err := w.WriteHeader(header); err != nil {
 			t.Fatal(err)
@@ -133,9 +135,6 @@ func files(t *testing.T, contents map[string][]byte) v1.Layer {
 	}
 	return layer
 }
-
-// rawLayer is a layer that does not compress.
-func rawLayer(content []byte) v1.Layer { return static.NewLayer(content, types.OCIUncompressedLayer) }
 
 // put pushes an image or index, to a gateway or around it, and returns its digest.
 func put(t *testing.T, ref string, content remote.Taggable) string {

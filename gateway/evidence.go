@@ -38,6 +38,24 @@ func evidenceSubject(tag string) (d digest.Digest, list, ok bool) {
 // maxReferrers bounds what clients attach to one subject. A verifier reads up to a hundred; the rest is left to the seal.
 const maxReferrers = 64
 
+// maxAttestation bounds one layer of what clients attach, in bytes: a verifier that needs attestations reads no larger ones,
+// and what it cannot read refuses the image.
+const maxAttestation = 64 << 20
+
+// oversized refuses evidence that no verifier would read: whoever may push could make somebody's image be refused.
+func oversized(m *manifest.Manifest) *policy.Reason {
+	for _, layer := range m.Layers {
+		if layer.Size > maxAttestation {
+			return &policy.Reason{
+				Code: policy.EvidenceTooMuch,
+				Why:  fmt.Sprintf("it has a layer of %d bytes, %d are accepted", layer.Size, maxAttestation),
+				Fix:  "attest a summary, and keep the document elsewhere",
+			}
+		}
+	}
+	return nil
+}
+
 // isEvidence reports that a manifest is Sigstore's material, or a list of referrers: an index without platforms of which
 // every entry is evidence or refers to something itself. The entries are fetched; what a descriptor claims does not count.
 func (g *Gateway) isEvidence(ctx context.Context, re *Regime, repo string, m *manifest.Manifest) (bool, error) {
@@ -149,6 +167,9 @@ func (g *Gateway) pushEvidenceTag(ctx context.Context, x *exchange, m *manifest.
 		}
 	}
 	if reason == nil {
+		reason = oversized(m)
+	}
+	if reason == nil {
 		before, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Tag: x.t.Tag})
 		if err != nil && !errors.Is(err, upstream.ErrNotFound) {
 			return fmt.Errorf("read what %s holds: %w", x.t.Tag, err)
@@ -243,7 +264,7 @@ func (g *Gateway) crowded(ctx context.Context, x *exchange, m *manifest.Manifest
 		return nil, fmt.Errorf("list referrers of %s: %w", m.Subject.Digest, err)
 	}
 	if len(there) < maxReferrers {
-		return nil, nil
+		return oversized(m), nil
 	}
 	return &policy.Reason{
 		Code: policy.EvidenceTooMuch,

@@ -18,10 +18,12 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/gateway/ledger"
 	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
+	"golang.org/x/sync/singleflight"
 )
 
 // Verifier proves what is attached to a subject. It is safe for concurrent use.
@@ -37,7 +39,7 @@ type Verifier interface {
 // [manifest.ErrInvalid] says that the image is at fault, [policy.ErrUnfinished] that it is still being read, any other that
 // it could not be read.
 type Inspector interface {
-	Inspect(ctx context.Context, repo string, m *manifest.Manifest, needs policy.Needs) (policy.Image, error)
+	Inspect(ctx context.Context, repo string, m *manifest.Manifest, needs policy.ImageNeeds) (policy.Image, error)
 }
 
 // Sealer makes sure that a subject carries our signature, and names the manifests that hold it. It is idempotent and safe
@@ -50,6 +52,7 @@ type Sealer interface {
 type Regime struct {
 	Policy     *policy.Policy
 	Registries *upstream.Registries
+	Clients    *clients.Directory // nil: nobody is asked who it is, and everybody is anonymous
 	Verifier   Verifier
 	Inspector  Inspector
 	Sealers    map[string]Sealer // by the signer's name
@@ -61,9 +64,9 @@ type Options struct {
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 
-	// ExternalURL is how clients reach the gateway, such as https://registry.acme.dev. It is the registry's name in
-	// signatures and in the fixes that refused people read. Empty: the fixes use the request's Host, and signatures name
-	// the repository alone.
+	// ExternalURL is how clients reach the gateway, such as https://registry.acme.dev. It is where they ask for tokens, and
+	// the registry's name in signatures and in the fixes that refused people read. Empty: tokens and fixes use the
+	// request's Host, and signatures name the repository alone.
 	ExternalURL string
 
 	// AllowDelete lets clients delete manifests, tags and blobs. What protects an image stays undeletable.
@@ -75,11 +78,13 @@ type Gateway struct {
 	ledger       *ledger.Ledger
 	log          *slog.Logger
 	metrics      *metrics
+	externalURL  string
 	externalHost string
 	allowDelete  bool
 
 	regime    atomic.Pointer[Regime]
 	manifests *manifestCache
+	flights   singleflight.Group // manifests on their way, by registry, repository and digest
 	uploads   *ticketOffice
 	decoys    *decoys
 	texts     *lru.Cache[policy.Subject, bool] // manifests of evidence: whether their layers are text
@@ -100,7 +105,7 @@ func New(o Options) *Gateway {
 	}
 	return &Gateway{
 		ledger: o.Ledger, log: o.Log, metrics: newMetrics(o.Metrics),
-		externalHost: strings.TrimRight(host, "/"), allowDelete: o.AllowDelete,
+		externalURL: strings.TrimRight(o.ExternalURL, "/"), externalHost: strings.TrimRight(host, "/"), allowDelete: o.AllowDelete,
 		manifests: newManifestCache(), uploads: newTicketOffice(), decoys: newDecoys(), texts: texts,
 	}
 }
@@ -114,6 +119,7 @@ type exchange struct {
 	r  *http.Request
 	t  Target
 	re *Regime
+	caller
 
 	registry *upstream.Registry // nil for what concerns no repository
 	name     string             // of the repository in that registry
@@ -136,6 +142,7 @@ var handlers = map[Kind]func(*Gateway, *exchange) error{
 	UploadChunk:    (*Gateway).continueUpload,
 	FinishUpload:   (*Gateway).continueUpload,
 	CancelUpload:   (*Gateway).continueUpload,
+	GiveToken:      (*Gateway).giveToken,
 }
 
 // ServeHTTP answers one request.
@@ -162,12 +169,14 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, t *Target) error
 	if x.re == nil {
 		return &requestError{http.StatusServiceUnavailable, "UNAVAILABLE", "the gateway is starting"}
 	}
-	if t.Namespace != "" {
-		if err := t.takeNamespace(x.re.Registries); err != nil {
-			return err
-		}
-	}
+	unknown := t.takeNamespace(x.re.Registries)
 	x.t = *t
+	if err := g.identify(x); err != nil {
+		return err
+	}
+	if unknown != nil {
+		return unknown
+	}
 	if t.Repo != "" {
 		registry, name, ok := x.re.Registries.Find(t.Repo)
 		if !ok {
@@ -175,12 +184,18 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, t *Target) error
 		}
 		x.registry, x.name, x.rule = registry, name, x.re.Policy.Rule(t.Repo)
 	}
+	if err := g.authorize(x); err != nil {
+		return err
+	}
 	return handlers[t.Kind](g, x)
 }
 
 // takeNamespace puts the repository under the prefix of the registry that containerd means: it asks a mirror for
 // library/nginx?ns=docker.io, where other clients ask for docker.io/library/nginx.
 func (t *Target) takeNamespace(registries *upstream.Registries) error {
+	if t.Namespace == "" {
+		return nil
+	}
 	registry := registries.ByName(t.Namespace)
 	if registry == nil {
 		return badRequest("NAME_UNKNOWN", "ns names no registry behind this gateway")

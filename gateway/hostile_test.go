@@ -300,3 +300,35 @@ func TestThreat160_DeletesAreOffUnlessConfigured(t *testing.T) {
 	}
 	closed.want(http.StatusOK, "GET", "/v2/a/manifests/v1", nil)
 }
+
+func TestThreat131_AThousandClientsOfOneColdImageAskTheRegistryOnce(t *testing.T) {
+	inner := newRig(t)
+	im := newImage("65532", "x")
+	inner.push("a", "v1", im)
+	var manifests, evidence atomic.Int32
+	r := newRigBeforeHandler(t, func(w http.ResponseWriter, q *http.Request) {
+		switch {
+		case strings.HasSuffix(q.URL.Path, "/manifests/"+im.digest.String()):
+			manifests.Add(1)
+		case q.URL.Path != "/v2/":
+			evidence.Add(1)
+		}
+		inner.gateway.ServeHTTP(w, q)
+	}, sealing())
+	r.enforce(inner.key)
+	var wg sync.WaitGroup
+	for range 1000 {
+		wg.Go(func() {
+			w := httptest.NewRecorder()
+			r.gateway.ServeHTTP(w, httptest.NewRequest("GET", "/v2/a/manifests/"+im.digest.String(), nil))
+			if w.Code != http.StatusOK {
+				t.Errorf("got %d %s", w.Code, w.Body)
+			}
+		})
+	}
+	wg.Wait()
+	// Tag and bundle: the fallback list, the .sig, its payload, the bundle's manifest and blob; and whether there is an API.
+	if manifests.Load() != 1 || evidence.Load() > 6 {
+		t.Errorf("the registry was asked %d times for the manifest and %d times for evidence", manifests.Load(), evidence.Load())
+	}
+}

@@ -154,6 +154,6 @@ func TestAnInspectionThatGoesOnIsAnsweredSo(t *testing.T) {
 
 type unfinished struct{}
 
-func (unfinished) Inspect(context.Context, string, *manifest.Manifest, policy.Needs) (policy.Image, error) {
+func (unfinished) Inspect(context.Context, string, *manifest.Manifest, policy.ImageNeeds) (policy.Image, error) {
 	return policy.Image{}, fmt.Errorf("read layers: %w", policy.ErrUnfinished)
 }

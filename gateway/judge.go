@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -16,6 +17,7 @@ type judgement struct {
 	verdict  policy.Verdict
 	evidence []digest.Digest // what the verdict rests on
 	err      error           // it could not be decided; the verdict is then the zero one, which denies
+	strict   bool            // audit mode does not change it
 }
 
 // judge says whether a manifest may be pulled. pinned says that the client named the digest itself.
@@ -39,7 +41,7 @@ func (g *Gateway) judge(ctx context.Context, re *Regime, repo string, pinned boo
 	if err != nil {
 		return judgement{err: fmt.Errorf("verify %s: %w", s, err)}
 	}
-	found.Pinned = pinned
+	found.Pinned, found.Index = pinned, m.IsIndex()
 	verdict := rule.Judge(s, found, time.Now())
 	if verdict.Admitted() {
 		return judgement{verdict: verdict, evidence: carriers(found)}
@@ -56,12 +58,14 @@ func (g *Gateway) judgeThroughIndex(ctx context.Context, re *Regime, rule *polic
 		if err != nil {
 			return judgement{err: fmt.Errorf("verify index %s: %w", parent, err)}
 		}
-		inherited.Pinned = true // by the digest under which the ledger keeps it
+		inherited.Pinned, inherited.Index = true, true // by the digest under which the ledger keeps it
 		if !rule.Judge(parent, inherited, time.Now()).Admitted() {
 			continue
 		}
 		both := own
-		both.Signatures = append(append([]policy.Signature(nil), own.Signatures...), inherited.Signatures...)
+		both.Signatures = slices.Concat(own.Signatures, inherited.Signatures)
+		both.Attestations = slices.Concat(own.Attestations, inherited.Attestations)
+		both.Unread = slices.Concat(own.Unread, inherited.Unread)
 		if v := rule.Judge(s, both, time.Now()); v.Admitted() {
 			return judgement{verdict: v, evidence: carriers(both)}
 		}
@@ -69,15 +73,21 @@ func (g *Gateway) judgeThroughIndex(ctx context.Context, re *Regime, rule *polic
 	return judgement{verdict: verdict, evidence: carriers(own)}
 }
 
-// carriers lists the manifests that hold the signatures, each once.
+// carriers lists the manifests that hold the signatures and attestations, each once.
 func carriers(ev policy.Evidence) []digest.Digest {
 	var list []digest.Digest
 	seen := map[digest.Digest]bool{}
-	for _, sig := range ev.Signatures {
-		if !seen[sig.Evidence] {
-			seen[sig.Evidence] = true
-			list = append(list, sig.Evidence)
+	add := func(d digest.Digest) {
+		if !seen[d] {
+			seen[d] = true
+			list = append(list, d)
 		}
+	}
+	for _, sig := range ev.Signatures {
+		add(sig.Evidence)
+	}
+	for _, a := range ev.Attestations {
+		add(a.Evidence)
 	}
 	return list
 }
@@ -87,7 +97,7 @@ func (j judgement) decision(re *Regime, repo string) ledger.Decision {
 	rule := re.Policy.Rule(repo)
 	d := ledger.Decision{
 		ID: newID(), Time: time.Now().UTC(), Outcome: ledger.Deny,
-		Repo: repo, Policy: rule.Name(), PolicyVersion: re.Policy.Version(), Audit: rule.Audit(),
+		Repo: repo, Policy: rule.Name(), PolicyVersion: re.Policy.Version(), Audit: rule.Audit() && !j.strict,
 		Reasons: j.verdict.Reasons(), Warnings: j.verdict.Warnings(), Evidence: j.evidence,
 	}
 	switch {

@@ -142,39 +142,54 @@ func (g *Gateway) listCatalog(x *exchange) error {
 	}{names})
 }
 
-// catalogPage reads up to n repositories of one registry that come behind the client's last one.
+// Bounds of one look at a registry's catalog: repositories that the client may not see take no place in what it gets, so one
+// page for it can be several of the registry's.
+const (
+	maxCatalogPages = 100
+	minCatalogPage  = 100
+	maxCatalogPage  = 1000 // what distribution gives at most
+)
+
+// catalogPage reads at least n repositories of one registry that come behind the client's last one, where there are as many
+// that the client may see.
 func catalogPage(x *exchange, registry *upstream.Registry, n int) (names []string, more bool, err error) {
 	prefix := registry.Prefix()
-	query := url.Values{"n": {strconv.Itoa(n)}}
-	switch last := x.t.Last; {
-	case strings.HasPrefix(last, prefix):
-		if rest := last[len(prefix):]; rest != "" {
-			query.Set("last", rest)
-		}
-	case prefix < last:
+	last := ""
+	switch from := x.t.Last; {
+	case n == 0:
+		return nil, false, nil
+	case strings.HasPrefix(from, prefix):
+		last = from[len(prefix):]
+	case prefix < from:
 		return nil, false, nil // all of this registry's names come before
 	}
-	var list struct {
-		Repositories []string `json:"repositories"`
-	}
-	if n == 0 {
-		return nil, false, nil
-	}
-	more, err = readPage(x.r, registry, "/v2/_catalog", query, &list)
-	if err != nil {
-		return nil, false, err
-	}
-	progress := false
-	for _, name := range list.Repositories {
-		if prefix+name <= x.t.Last {
-			continue // a registry that does not know last begins again
+	seen := map[string]bool{}
+	more = true
+	for page := 0; more && len(names) < n && page < maxCatalogPages; page++ {
+		query := url.Values{"n": {strconv.Itoa(min(max(n, minCatalogPage), maxCatalogPage))}}
+		if last != "" {
+			query.Set("last", last)
 		}
-		progress = true
-		if x.re.Policy.Rule(prefix+name) != nil && checkRepository(prefix+name) == nil {
-			names = append(names, prefix+name)
+		var list struct {
+			Repositories []string `json:"repositories"`
 		}
+		more, err = readPage(x.r, registry, "/v2/_catalog", query, &list)
+		if err != nil {
+			return nil, false, err
+		}
+		progress := false
+		for _, name := range list.Repositories {
+			if seen[name] || prefix+name <= x.t.Last {
+				continue // a registry that does not know last begins again
+			}
+			seen[name], last, progress = true, name, true
+			if x.mayPull(prefix+name) && checkRepository(prefix+name) == nil {
+				names = append(names, prefix+name)
+			}
+		}
+		more = more && progress
 	}
-	return names, more && progress, nil
+	return names, more, nil
 }
 
 // listReferrers answers GET of what refers to a digest, from every place where a registry keeps it. Entries show what the

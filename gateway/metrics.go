@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/gateway/ledger"
 )
 
@@ -12,6 +14,7 @@ import (
 type metrics struct {
 	requests  *prometheus.CounterVec
 	decisions *prometheus.CounterVec
+	logins    *prometheus.CounterVec
 	panics    prometheus.Counter
 	corrupt   prometheus.Counter
 }
@@ -24,6 +27,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealgate_decisions_total", Help: "Decisions by action, outcome and mode of the policy.",
 		}, []string{"action", "outcome", "mode"}),
+		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealgate_logins_total", Help: "Passwords and tokens that were shown, by what came of them: accepted, refused, limited.",
+		}, []string{"outcome"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sealgate_panics_total", Help: "Requests that ended in a panic; none of them was admitted.",
 		}),
@@ -31,7 +37,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "sealgate_upstream_corrupt_total", Help: "Answers of an upstream whose bytes were not those of the digest.",
 		}),
 	}
-	r.MustRegister(m.requests, m.decisions, m.panics, m.corrupt)
+	r.MustRegister(m.requests, m.decisions, m.logins, m.panics, m.corrupt)
 	return m
 }
 
@@ -52,4 +58,15 @@ func (m *metrics) decision(d ledger.Decision) {
 		mode = "audit"
 	}
 	m.decisions.WithLabelValues(string(d.Action), string(d.Outcome), mode).Inc()
+}
+
+func (m *metrics) login(err error) {
+	outcome := "accepted"
+	switch limited := new(clients.LimitedError); {
+	case errors.As(err, &limited):
+		outcome = "limited"
+	case err != nil:
+		outcome = "refused"
+	}
+	m.logins.WithLabelValues(outcome).Inc()
 }

@@ -52,12 +52,36 @@ func (g *Gateway) fetch(ctx context.Context, re *Regime, t Target) (*manifest.Ma
 		return nil, fmt.Errorf("no registry has %s: %w", t.Repo, upstream.ErrNotFound)
 	}
 	key := manifestKey{registry.Name(), name, t.Digest}
-	if t.Tag == "" {
-		if m := g.manifests.get(key); m != nil {
-			return m, nil
-		}
+	if t.Tag != "" {
+		return g.read(ctx, registry, key, t.Tag)
 	}
-	raw, mediaType, err := registry.Manifest(ctx, name, t.Reference())
+	if m := g.manifests.get(key); m != nil {
+		return m, nil
+	}
+	// One flight for all who ask for a digest at once, which the first of them to hang up does not end.
+	flight := g.flights.DoChan(key.registry+" "+key.repo+" "+key.digest.String(), func() (_ any, err error) {
+		defer func() { // nobody above would: a panic in a flight ends the process
+			if p := recover(); p != nil {
+				g.metrics.panics.Inc()
+				err = fmt.Errorf("panic: %v", p)
+			}
+		}()
+		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), manifestDeadline)
+		defer cancel()
+		return g.read(detached, registry, key, t.Digest.String())
+	})
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case landed := <-flight:
+		m, _ := landed.Val.(*manifest.Manifest)
+		return m, landed.Err
+	}
+}
+
+// read gets a manifest from its registry and keeps it.
+func (g *Gateway) read(ctx context.Context, registry *upstream.Registry, key manifestKey, reference string) (*manifest.Manifest, error) {
+	raw, mediaType, err := registry.Manifest(ctx, key.repo, reference)
 	if errors.Is(err, upstream.ErrDigest) {
 		g.metrics.corrupt.Inc()
 	}
@@ -68,7 +92,7 @@ func (g *Gateway) fetch(ctx context.Context, re *Regime, t Target) (*manifest.Ma
 	if err != nil {
 		return nil, err
 	}
-	if t.Tag != "" {
+	if key.digest == "" {
 		key.digest = m.Digest
 	}
 	g.manifests.add(key, m)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -47,7 +46,7 @@ func TestThreat042_WhatWentAroundTheGatewayIsRefusedWithAReason(t *testing.T) {
 	if !strings.HasPrefix(first, `DENIED: sealgate: acme/app:v1 is refused by policy "default": no signature by gateway`) || len(first) > 210 {
 		t.Errorf("line 1: %s", first)
 	}
-	if !strings.Contains(rest, "fix: ") || !strings.Contains(rest, im.digest.String()) || !strings.Contains(rest, "decision 0") {
+	if !strings.Contains(rest, "fix: push it through the gateway") || !strings.Contains(rest, "decision 0") {
 		t.Errorf("the rest: %s", rest)
 	}
 	for _, reference := range []string{"v1", im.digest.String()} {
@@ -279,19 +278,4 @@ func TestContainerd1ReadsTheReasonByAMadeUpDigest(t *testing.T) {
 	r.want(http.StatusBadRequest, "HEAD", "/v2/a/manifests/v1?ns=elsewhere", nil, agent...)
 	r.want(http.StatusForbidden, "HEAD", "/v2/a/manifests/v1?ns=local", nil, agent...)
 	r.want(http.StatusForbidden, "HEAD", "/v2/a/manifests/v1", nil, "User-Agent", "containerd/2.4.2")
-}
-
-func TestThreat131_AThousandClientsOfOneImageAreOneVerification(t *testing.T) {
-	r := newRig(t)
-	r.push("a", "v1", newImage("65532", "x"))
-	r.enforce(r.key) // cold
-	var wg sync.WaitGroup
-	for range 100 {
-		wg.Go(func() {
-			if a := r.send("GET", "/v2/a/manifests/v1", nil); a.status != http.StatusOK {
-				t.Errorf("got %d %s", a.status, a.body)
-			}
-		})
-	}
-	wg.Wait()
 }

@@ -30,7 +30,7 @@ func (g *Gateway) enforce(x *exchange, action ledger.Action, subject digest.Dige
 	}
 	d := j.decision(x.re, x.t.Repo)
 	d.Action, d.Reference, d.Digest = action, x.t.Reference(), subject
-	d.Method, d.Client = x.r.Method, clientAddress(x.r)
+	d.Method, d.Client, d.Identity = x.r.Method, clientAddress(x.r), x.identity()
 	d.UserAgent = shorten(strings.ToValidUTF8(x.r.UserAgent(), "?"), maxUserAgent)
 
 	if err := g.ledger.Record(d); err != nil {
@@ -73,6 +73,9 @@ func (g *Gateway) tell(d ledger.Decision) {
 		slog.String("id", d.ID), slog.String("action", string(d.Action)), slog.String("outcome", string(d.Outcome)),
 		slog.String("repo", d.Repo), slog.String("reference", d.Reference), slog.String("digest", d.Digest.String()),
 		slog.String("policy", d.Policy), slog.String("client", d.Client),
+	}
+	if d.Identity != "" {
+		attrs = append(attrs, slog.String("identity", d.Identity))
 	}
 	if d.Audit {
 		attrs = append(attrs, slog.Bool("audit", true))

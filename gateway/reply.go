@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/gateway/ledger"
 	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
@@ -54,7 +55,8 @@ type answer struct {
 	code       string
 	message    string
 	detail     any
-	retryAfter int // seconds, 0 for none
+	retryAfter int    // seconds, 0 for none
+	challenge  string // how to log in, empty for no need to
 }
 
 // retrySeconds is what a client is asked to wait after an undecided answer.
@@ -71,10 +73,16 @@ func answerTo(err error, kind Kind) answer {
 		undecided *undecidedError
 		status    *upstream.StatusError
 		tooLarge  *http.MaxBytesError
+		challenge *challengeError
+		limited   *clients.LimitedError
 	)
 	switch {
 	case errors.As(err, &request):
 		return answer{status: request.status, code: request.code, message: request.message}
+	case errors.As(err, &challenge):
+		return answer{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: challenge.message, challenge: challenge.header}
+	case errors.As(err, &limited):
+		return tooMany(limited)
 	case errors.As(err, &denied):
 		return answer{status: http.StatusForbidden, code: "DENIED", message: denied.message(), detail: denied.detail()}
 	case errors.As(err, &undecided) && errors.Is(err, policy.ErrUnfinished):
@@ -178,6 +186,9 @@ func (g *Gateway) reply(w http.ResponseWriter, r *http.Request, t Target, err er
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	if a.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(a.retryAfter))
+	}
+	if a.challenge != "" {
+		h.Set("Www-Authenticate", a.challenge)
 	}
 	w.WriteHeader(a.status)
 	if r.Method != http.MethodHead {

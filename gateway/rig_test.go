@@ -21,6 +21,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sealgate/sealgate/gateway"
+	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/gateway/ledger"
 	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
@@ -37,6 +38,8 @@ type rig struct {
 	registries *upstream.Registries
 	key        *signer.Key
 	policies   []policy.Document
+	clients    *clients.Directory // nil: nobody is asked
+	groups     []clients.Group
 	regime     *gateway.Regime
 	ledger     *ledger.Ledger
 	layers     *inspect.Layers
@@ -112,6 +115,7 @@ func (r *rig) enforce(trusted *signer.Key) {
 	r.t.Helper()
 	compiled, err := policy.Compile(r.policies, policy.Known{
 		Authorities: map[string]string{"gateway": trusted.Fingerprint()}, Signers: map[string]string{"gateway": r.key.Fingerprint()},
+		Groups: r.groupNames(),
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -124,8 +128,9 @@ func (r *rig) enforce(trusted *signer.Key) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	needs := func(repo string) policy.Needs { return compiled.Rule(repo).Needs() }
 	r.regime = &gateway.Regime{
-		Policy: compiled, Registries: r.registries, Verifier: verifier.NewCache(plain, verifier.CacheOptions{}),
+		Policy: compiled, Registries: r.registries, Clients: r.clients, Verifier: verifier.NewCache(plain.WithNeeds(needs), verifier.CacheOptions{}),
 		Inspector: inspect.Inspector{Blobs: r.registries, Layers: r.layers},
 		Sealers:   map[string]gateway.Sealer{"gateway": signer.NewSealer(r.key, r.registries, nil)},
 	}

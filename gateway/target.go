@@ -3,7 +3,6 @@ package gateway
 import (
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -30,6 +29,7 @@ const (
 	UploadChunk    Kind = "upload_chunk"    // PATCH /v2/<name>/blobs/uploads/<id>
 	FinishUpload   Kind = "finish_upload"   // PUT /v2/<name>/blobs/uploads/<id>
 	CancelUpload   Kind = "cancel_upload"   // DELETE /v2/<name>/blobs/uploads/<id>
+	GiveToken      Kind = "give_token"      // GET, POST /token
 )
 
 // Target is a request's method, path and query, parsed once. Routing, policy, the upstream's URL and the decision record
@@ -76,15 +76,6 @@ const (
 	maxPageSize   = 10_000
 )
 
-var (
-	// "<name> MUST match the following regular expression" (OCI distribution specification 1.1, pulling manifests)
-	repositoryPattern = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	// "<reference> as a tag MUST be at most 128 characters in length and MUST match the following regular expression"
-	tagPattern = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-	// A ticket is base64url, see upload.go.
-	ticketPattern = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
-)
-
 // parse reads a request's target. What a gateway and a registry could read differently is refused here: any percent sign
 // in the path, empty components, unknown and repeated parameters.
 func parse(r *http.Request) (Target, error) {
@@ -95,6 +86,8 @@ func parse(r *http.Request) (Target, error) {
 		return t, badRequest("UNSUPPORTED", "the request target must be a path")
 	case len(path) > maxPath:
 		return t, badRequest("UNSUPPORTED", "the path is longer than %d bytes", maxPath)
+	case path == tokenPath:
+		return t, t.choose(r.Method, kinds{"GET": GiveToken, "POST": GiveToken}) // token.go reads the query
 	case strings.ContainsAny(path, "%\\;") || !strings.HasPrefix(path, "/v2/"):
 		return t, &requestError{http.StatusNotFound, "UNSUPPORTED", "no such endpoint; this is an OCI registry, its paths begin with /v2/ and hold nothing encoded"}
 	}
@@ -137,7 +130,7 @@ func (t *Target) parsePath(method, path string) error {
 		return t.chooseFor(parts[:n-2], method, kinds{"POST": StartUpload})
 	case n >= 4 && parts[n-3] == "blobs" && parts[n-2] == "uploads":
 		t.Upload = parts[n-1]
-		if !ticketPattern.MatchString(t.Upload) {
+		if !isTicket(t.Upload) {
 			return &requestError{http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "no such upload"}
 		}
 		return t.chooseFor(parts[:n-3], method, kinds{"GET": UploadStatus, "PATCH": UploadChunk, "PUT": FinishUpload, "DELETE": CancelUpload})
@@ -170,7 +163,7 @@ func (t *Target) chooseFor(name []string, method string, by kinds) error {
 }
 
 func checkRepository(name string) error {
-	if len(name) > maxRepository || !repositoryPattern.MatchString(name) {
+	if len(name) > maxRepository || !isRepository(name) {
 		return badRequest("NAME_INVALID", "the repository's name is not valid: lower-case letters, digits and single . _ - inside components, at most %d characters", maxRepository)
 	}
 	return nil
@@ -180,7 +173,7 @@ func (t *Target) takeReference(reference string) error {
 	if strings.Contains(reference, ":") {
 		return t.takeDigest(reference)
 	}
-	if !tagPattern.MatchString(reference) {
+	if !isTag(reference) {
 		return badRequest("MANIFEST_INVALID", "the tag is not valid: at most 128 letters, digits, . _ and -")
 	}
 	t.Tag = reference

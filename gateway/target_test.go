@@ -88,7 +88,7 @@ func TestThreat093_NamesHaveOneReading(t *testing.T) {
 }
 
 func TestThreat094_UnknownEndpointsAreNotFound(t *testing.T) {
-	for _, path := range []string{"/", "/v2", "/V2/", "/v1/", "/v1/_ping", "/_ping", "/v2/_catalog/", "/token", "/v2/x/_foo", "/v2/a/tags", "/v2/a/tags/list/", "/metrics", "/debug/pprof/"} {
+	for _, path := range []string{"/", "/v2", "/V2/", "/v1/", "/v1/_ping", "/_ping", "/v2/_catalog/", "/token/", "/v2/token", "/v2/x/_foo", "/v2/a/tags", "/v2/a/tags/list/", "/metrics", "/debug/pprof/"} {
 		_, err := parse(httptest.NewRequest("GET", path, nil))
 		var request *requestError
 		if !errors.As(err, &request) || request.status != http.StatusNotFound {

@@ -13,8 +13,9 @@ import (
 // the id of the upload, so they can neither read the upstream's state nor make one up, and the gateway keeps nothing.
 type ticket struct {
 	Registry string `json:"r"`
-	Repo     string `json:"n"` // as the client names it
-	Path     string `json:"p"` // at the upstream
+	Repo     string `json:"n"`           // as the client names it
+	Client   string `json:"c,omitempty"` // who began it; empty for an anonymous client
+	Path     string `json:"p"`           // at the upstream
 	Query    string `json:"q,omitempty"`
 
 	// Fresh says that no byte was sent yet: a body that finishes the upload is the whole blob.
@@ -47,8 +48,9 @@ func (o *ticketOffice) seal(t ticket) string {
 	return base64.RawURLEncoding.EncodeToString(o.aead.Seal(nil, nil, plain, nil))
 }
 
-// open returns the ticket of an upload. One of another repository, of another process or made up is no upload at all.
-func (o *ticketOffice) open(id, repo string) (ticket, error) {
+// open returns the ticket of an upload. One of another repository, of another client, of another process or made up is no
+// upload at all.
+func (o *ticketOffice) open(id, repo, client string) (ticket, error) {
 	var t ticket
 	unknown := &requestError{http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "no such upload; begin again"}
 	sealed, err := base64.RawURLEncoding.DecodeString(id)
@@ -59,7 +61,7 @@ func (o *ticketOffice) open(id, repo string) (ticket, error) {
 	if err != nil {
 		return t, unknown
 	}
-	if err := json.Unmarshal(plain, &t); err != nil || t.Repo != repo {
+	if err := json.Unmarshal(plain, &t); err != nil || t.Repo != repo || t.Client != client {
 		return ticket{}, unknown
 	}
 	return t, nil

@@ -60,7 +60,7 @@ func (g *Gateway) startUpload(x *exchange) error {
 // mountSource names the repository that a blob is mounted from, at the upstream. Without the right to pull there, or from
 // another registry, the mount is not tried and the client uploads.
 func (g *Gateway) mountSource(x *exchange) (string, bool) {
-	if x.t.From == "" || !x.re.Policy.Rule(x.t.From).AllowsPull() {
+	if x.t.From == "" || !x.re.Policy.Rule(x.t.From).AllowsPull() || !x.mayPull(x.t.From) {
 		return "", false
 	}
 	registry, name, ok := x.re.Registries.Find(x.t.From)
@@ -72,7 +72,7 @@ func (g *Gateway) continueUpload(x *exchange) error {
 	if err := g.mayUpload(x); err != nil {
 		return err
 	}
-	t, err := g.uploads.open(x.t.Upload, x.t.Repo)
+	t, err := g.uploads.open(x.t.Upload, x.t.Repo, x.caller.Name)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (g *Gateway) uploadGoesOn(x *exchange, resp *http.Response, fresh bool) err
 	if err != nil {
 		return fmt.Errorf("where the upload continues: %w", err)
 	}
-	id := g.uploads.seal(ticket{Registry: x.registry.Name(), Repo: x.t.Repo, Path: path, Query: query, Fresh: fresh})
+	id := g.uploads.seal(ticket{Registry: x.registry.Name(), Repo: x.t.Repo, Client: x.caller.Name, Path: path, Query: query, Fresh: fresh})
 	h := x.w.Header()
 	h.Set("Location", location(x, "blobs", "uploads", id))
 	h.Set("Content-Length", "0")

@@ -14,7 +14,7 @@ import (
 type check struct {
 	name   Check
 	code   Code
-	needs  Needs
+	needs  ImageNeeds
 	action func(*ImageDocument) *string // where a document says what becomes of it; nil where it does not
 	fix    string
 
@@ -26,11 +26,11 @@ type check struct {
 }
 
 var (
-	ofConfig  = Needs{Config: true}
-	ofLayers  = Needs{Layers: true}
-	ofBoth    = Needs{Config: true, Layers: true}
-	ofAccount = Needs{Account: true}
-	ofGroup   = Needs{Group: true}
+	ofConfig  = ImageNeeds{Config: true}
+	ofLayers  = ImageNeeds{Layers: true}
+	ofBoth    = ImageNeeds{Config: true, Layers: true}
+	ofAccount = ImageNeeds{Account: true}
+	ofGroup   = ImageNeeds{Group: true}
 )
 
 // checks are all of them, in the order in which a person should read what they found.
@@ -131,9 +131,9 @@ func (c *check) does(d *ImageDocument) string {
 	return allow
 }
 
-// Needs is how far the judgement of a push under this rule looks into an image.
-func (r *Rule) Needs() Needs {
-	var all Needs
+// ImageNeeds is how far the judgement of a push under this rule looks into an image.
+func (r *Rule) ImageNeeds() ImageNeeds {
+	var all ImageNeeds
 	if r == nil || r.push == nil {
 		return all
 	}
@@ -167,7 +167,7 @@ func (r *Rule) judgeImage(s Subject, image Image, at time.Time) (reasons, warnin
 		if why == "" {
 			continue
 		}
-		reason := Reason{Code: c.code, Requirement: "image " + string(c.name), Subject: s.Digest.String(), Why: shortened(why, maxWhy), Fix: c.fix}
+		reason := Reason{Code: c.code, Requirement: "image " + string(c.name), Subject: s.Digest.String(), Why: shortened(why, maxReason), Fix: c.fix}
 		if action == warn {
 			warnings = append(warnings, reason)
 		} else {
@@ -177,8 +177,8 @@ func (r *Rule) judgeImage(s Subject, image Image, at time.Time) (reasons, warnin
 	return reasons, warnings
 }
 
-// maxWhy bounds what a reason says, in bytes. It is one line.
-const maxWhy = 190
+// maxReason bounds what a reason says, in bytes. It is one line.
+const maxReason = 190
 
 // uninspectable returns nil when everything that the rule asks for was read, and is what it seems to be.
 func (r *Rule) uninspectable(s Subject, image Image) *Reason {
@@ -186,7 +186,7 @@ func (r *Rule) uninspectable(s Subject, image Image) *Reason {
 		Code: Uninspectable, Requirement: "image that can be inspected", Subject: s.Digest.String(),
 		Fix: "build it again with a current tool, as plain, gzip or zstd layers",
 	}
-	needs := r.Needs()
+	needs := r.ImageNeeds()
 	switch {
 	case needs.Config && image.Config == nil || needs.Layers && image.Content == nil:
 		reason.Why = "it was not inspected" // a fault of ours, and no reason to let it pass
@@ -199,20 +199,20 @@ func (r *Rule) uninspectable(s Subject, image Image) *Reason {
 	if flaw.Layer != "" {
 		reason.Why = fmt.Sprintf("layer %.19s cannot be inspected: %s", flaw.Layer, flaw.Why)
 	}
-	reason.Why = shortened(reason.Why, maxWhy)
+	reason.Why = shortened(reason.Why, maxReason)
 	return reason
 }
 
 // whyNot says why a check fails, empty when it does not, or an exception covers all that it found.
 func (r *Rule) whyNot(c *check, image Image, at time.Time) string {
 	if c.why != nil {
-		if r.excepted(Finding{Check: c.name}, at) {
+		if r.excepted(ImageFinding{Check: c.name}, at) {
 			return ""
 		}
 		return c.why(r, image, at)
 	}
 
-	var left []Finding
+	var left []ImageFinding
 	omitted := 0
 	if image.Config != nil {
 		left = r.unexcepted(left, c.name, image.Config.Findings, at)
@@ -220,14 +220,14 @@ func (r *Rule) whyNot(c *check, image Image, at time.Time) string {
 	if image.Content != nil {
 		left = r.unexcepted(left, c.name, image.Content.Findings, at)
 		omitted = image.Content.Omitted[c.name]
-		if omitted > 0 && r.excepted(Finding{Check: c.name}, at) {
+		if omitted > 0 && r.excepted(ImageFinding{Check: c.name}, at) {
 			omitted = 0
 		}
 	}
 	return c.list(left, omitted)
 }
 
-func (r *Rule) unexcepted(left []Finding, name Check, findings []Finding, at time.Time) []Finding {
+func (r *Rule) unexcepted(left []ImageFinding, name Check, findings []ImageFinding, at time.Time) []ImageFinding {
 	for _, f := range findings {
 		if f.Check == name && !r.excepted(f, at) {
 			left = append(left, f)
@@ -237,7 +237,7 @@ func (r *Rule) unexcepted(left []Finding, name Check, findings []Finding, at tim
 }
 
 // list words findings: the first of them, and how many more there are.
-func (c *check) list(findings []Finding, omitted int) string {
+func (c *check) list(findings []ImageFinding, omitted int) string {
 	total := len(findings) + omitted
 	if total == 0 {
 		return ""
@@ -252,7 +252,7 @@ func (c *check) list(findings []Finding, omitted int) string {
 		if f.What != "" {
 			next += " (" + f.What + ")"
 		}
-		if i > 0 && len(text)+len(next)+len(more) > maxWhy {
+		if i > 0 && len(text)+len(next)+len(more) > maxReason {
 			return text + fmt.Sprintf(", and %d more", total-i)
 		}
 		if i == 0 {
@@ -340,7 +340,7 @@ func (r *Rule) whyBase(image Image, at time.Time) string {
 // be told from its layers, this can.
 func fromScratch(content *Content) bool {
 	return content.System == System{} && content.Omitted[CheckMinimal] == 0 &&
-		!slices.ContainsFunc(content.Findings, func(f Finding) bool { return f.Check == CheckMinimal })
+		!slices.ContainsFunc(content.Findings, func(f ImageFinding) bool { return f.Check == CheckMinimal })
 }
 
 // base is an approved base image, compiled.
@@ -357,7 +357,7 @@ type exception struct {
 }
 
 // excepted reports that a permission covers a finding.
-func (r *Rule) excepted(f Finding, at time.Time) bool {
+func (r *Rule) excepted(f ImageFinding, at time.Time) bool {
 	for _, e := range r.exceptions {
 		if e.check == f.Check && at.Before(e.until) && (e.path == nil || f.Path != "" && e.path.match(f.Path)) {
 			return true
@@ -447,7 +447,7 @@ func (r *Rule) compileException(doc ExceptionDocument, fault func(key, format st
 		fault(".check", "unknown check %q; checks are %s", doc.Check, checkNames())
 	}
 	if doc.Path != "" {
-		path, err := compilePathGlob(doc.Path)
+		path, err := compilePattern(doc.Path, "", "path")
 		if err != nil {
 			fault(".path", "%w", err)
 		}

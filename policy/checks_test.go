@@ -26,11 +26,11 @@ func TestASpotlessImageIsAdmitted(t *testing.T) {
 func TestEachCheckRefusesWhatItFinds(t *testing.T) {
 	found := func(check Check, path, what string) func(*Image) {
 		return func(i *Image) {
-			i.Content.Findings = append(i.Content.Findings, Finding{Check: check, Path: path, What: what, Layer: debian})
+			i.Content.Findings = append(i.Content.Findings, ImageFinding{Check: check, Path: path, What: what, Layer: debian})
 		}
 	}
 	configured := func(check Check, path string) func(*Image) {
-		return func(i *Image) { i.Config.Findings = append(i.Config.Findings, Finding{Check: check, Path: path}) }
+		return func(i *Image) { i.Config.Findings = append(i.Config.Findings, ImageFinding{Check: check, Path: path}) }
 	}
 	for name, c := range map[string]struct {
 		change func(*Image)
@@ -71,7 +71,7 @@ func TestEachCheckRefusesWhatItFinds(t *testing.T) {
 		"a base that has expired":   {func(i *Image) { i.Content.DiffIDs[0] = old }, "UNAPPROVED_BASE", "its base image old is not approved any more"},
 		"scratch":                   {func(i *Image) { *i.Content = Content{DiffIDs: i.Content.DiffIDs[1:]} }, "", ""},
 		"scratch with a shell": {func(i *Image) {
-			*i.Content = Content{Findings: []Finding{{Check: CheckMinimal, Path: "bin/sh"}}}
+			*i.Content = Content{Findings: []ImageFinding{{Check: CheckMinimal, Path: "bin/sh"}}}
 		}, "UNAPPROVED_BASE NOT_MINIMAL", ""},
 		"a flaw":        {func(i *Image) { i.Content.Flaws = []Flaw{{debian, "it is encrypted"}} }, "UNINSPECTABLE", "layer sha256:" + debian.Encoded()[:12] + " cannot be inspected: it is encrypted"},
 		"a flaw of all": {func(i *Image) { i.Content.Flaws = []Flaw{{"", "it has 128 layers"}} }, "UNINSPECTABLE", "it cannot be inspected: it has 128 layers"},
@@ -101,7 +101,7 @@ func TestEachCheckRefusesWhatItFinds(t *testing.T) {
 
 func TestChecksWarnWhereTheySaySo(t *testing.T) {
 	image := spotless()
-	image.Content.Findings = []Finding{{Check: CheckSetuid, Path: "a"}, {Check: CheckSecrets, Path: "b"}}
+	image.Content.Findings = []ImageFinding{{Check: CheckSetuid, Path: "a"}, {Check: CheckSecrets, Path: "b"}}
 	v := pushRule(t, ImageDocument{Setuid: "warn", Secrets: "allow"}).JudgePush(subject, image, now)
 	consistent(t, v)
 	if !v.Admitted() || codes(v.Warnings()) != "SETUID" {
@@ -116,7 +116,7 @@ func TestChecksWarnWhereTheySaySo(t *testing.T) {
 func TestARefusalListsTheFirstFindingsAndCountsTheRest(t *testing.T) {
 	image := spotless()
 	for n := range 1000 {
-		image.Content.Findings = append(image.Content.Findings, Finding{Check: CheckSetuid, Path: fmt.Sprintf("usr/lib/some/where/program%d", n), What: "setuid, user 0"})
+		image.Content.Findings = append(image.Content.Findings, ImageFinding{Check: CheckSetuid, Path: fmt.Sprintf("usr/lib/some/where/program%d", n), What: "setuid, user 0"})
 	}
 	image.Content.Omitted = map[Check]int{CheckSetuid: 50}
 	v := strict(t).JudgePush(subject, image, now)
@@ -129,7 +129,7 @@ func TestARefusalListsTheFirstFindingsAndCountsTheRest(t *testing.T) {
 
 func TestExceptionsEnd(t *testing.T) {
 	image := spotless()
-	image.Content.Findings = []Finding{{Check: CheckSetuid, Path: "usr/bin/su"}}
+	image.Content.Findings = []ImageFinding{{Check: CheckSetuid, Path: "usr/bin/su"}}
 	last := time.Date(2027, 1, 31, 23, 59, 59, 0, time.UTC)
 	for at, admitted := range map[time.Time]bool{now: true, last: true, last.Add(time.Second): false, last.In(time.FixedZone("", 3600*9)): true} {
 		if v := strict(t).JudgePush(subject, image, at); v.Admitted() != admitted {
@@ -142,7 +142,7 @@ func TestExceptionsCoverWhatTheySay(t *testing.T) {
 	image := spotless()
 	image.User = "0:0"
 	image.Content.DiffIDs = nil
-	image.Content.Findings = []Finding{{Check: CheckSetuid, Path: "opt/a/b"}, {Check: CheckSecrets, Path: "opt/a/b"}}
+	image.Content.Findings = []ImageFinding{{Check: CheckSetuid, Path: "opt/a/b"}, {Check: CheckSecrets, Path: "opt/a/b"}}
 	image.Content.Omitted = map[Check]int{CheckSetuid: 1}
 	for name, c := range map[string]struct {
 		exceptions []ExceptionDocument
@@ -173,24 +173,24 @@ func TestExceptionsCoverWhatTheySay(t *testing.T) {
 func TestARuleNeedsWhatItsChecksLookAt(t *testing.T) {
 	for name, c := range map[string]struct {
 		image ImageDocument
-		want  Needs
+		want  ImageNeeds
 	}{
-		"nothing":         {ImageDocument{}, Needs{}},
-		"sizes":           {ImageDocument{MaxBytes: 1, MaxLayers: 1}, Needs{}},
-		"the user":        {ImageDocument{NonRoot: "deny"}, Needs{Account: true}},
-		"the group":       {ImageDocument{RootGroup: "warn"}, Needs{Group: true}},
-		"ports":           {ImageDocument{Ports: "warn"}, Needs{Config: true}},
-		"labels":          {ImageDocument{Labels: &LabelsDocument{Required: []string{"a"}}}, Needs{Config: true}},
-		"labels, allowed": {ImageDocument{Labels: &LabelsDocument{Required: []string{"a"}, OnMiss: "allow"}}, Needs{}},
-		"secrets":         {ImageDocument{Secrets: "warn"}, Needs{Config: true, Layers: true}},
-		"setuid":          {ImageDocument{Setuid: "deny"}, Needs{Layers: true}},
-		"a base":          {ImageDocument{Base: &BaseDocument{Scratch: true}}, Needs{Layers: true}},
+		"nothing":         {ImageDocument{}, ImageNeeds{}},
+		"sizes":           {ImageDocument{MaxBytes: 1, MaxLayers: 1}, ImageNeeds{}},
+		"the user":        {ImageDocument{NonRoot: "deny"}, ImageNeeds{Account: true}},
+		"the group":       {ImageDocument{RootGroup: "warn"}, ImageNeeds{Group: true}},
+		"ports":           {ImageDocument{Ports: "warn"}, ImageNeeds{Config: true}},
+		"labels":          {ImageDocument{Labels: &LabelsDocument{Required: []string{"a"}}}, ImageNeeds{Config: true}},
+		"labels, allowed": {ImageDocument{Labels: &LabelsDocument{Required: []string{"a"}, OnMiss: "allow"}}, ImageNeeds{}},
+		"secrets":         {ImageDocument{Secrets: "warn"}, ImageNeeds{Config: true, Layers: true}},
+		"setuid":          {ImageDocument{Setuid: "deny"}, ImageNeeds{Layers: true}},
+		"a base":          {ImageDocument{Base: &BaseDocument{Scratch: true}}, ImageNeeds{Layers: true}},
 	} {
-		if got := pushRule(t, c.image).Needs(); got != c.want {
+		if got := pushRule(t, c.image).ImageNeeds(); got != c.want {
 			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
 		}
 	}
-	if got := (*Rule)(nil).Needs(); got != (Needs{}) {
+	if got := (*Rule)(nil).ImageNeeds(); got != (ImageNeeds{}) {
 		t.Errorf("no rule needs %+v", got)
 	}
 }

@@ -15,6 +15,7 @@ func known() Known {
 		Authorities: map[string]string{"gateway": "f1", "ci": "f2", "release": "f3", "again": "f2"},
 		Signers:     map[string]string{"gateway": "f1", "spare": "f4"},
 		Bases:       map[string][]Base{"bases.yaml": {{Name: "debian", DiffIDs: []digest.Digest{debian}}, {Name: "old", DiffIDs: []digest.Digest{old}, Until: "2026-11-23"}}, "empty.yaml": {}},
+		Groups:      []string{"dev"},
 	}
 }
 
@@ -209,7 +210,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 			t.Errorf("%s is %q", checks[i].name, *action)
 		}
 	}
-	if image.MaxLayers != DefaultMaxLayers || image.Labels != nil || image.Base != nil || r.Needs() != (Needs{}) {
+	if image.MaxLayers != DefaultMaxLayers || image.Labels != nil || image.Base != nil || r.ImageNeeds() != (ImageNeeds{}) {
 		t.Errorf("got %+v", image)
 	}
 }
@@ -247,6 +248,12 @@ func TestAPolicyDoesNotChangeWithTheDocumentsItWasMadeFrom(t *testing.T) {
 // Every field of every document flips the version, whatever it is: a verdict under the old policy is no verdict under the
 // new one.
 func TestThreat126_TheVersionChangesWithEveryField(t *testing.T) {
+	full := func() Document {
+		doc := full()
+		doc.Pull.Attested = []AttestedDocument{{Predicate: "vuln", By: &SignedBy{Any: []string{"ci"}}}}
+		doc.Allow = []AllowDocument{{Clients: []string{"root"}, May: []string{"pull"}}}
+		return doc
+	}
 	before := mustCompile(t, full()).Version()
 	if again := mustCompile(t, full()).Version(); again != before || len(before) != 16 {
 		t.Fatalf("two compilations of one document: %q and %q", before, again)
@@ -301,7 +308,7 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		return image
 	}
 	finding := func(check Check) Image {
-		return with(func(i *Image) { i.Content.Findings = []Finding{{Check: check, Path: "usr/bin/su"}} })
+		return with(func(i *Image) { i.Content.Findings = []ImageFinding{{Check: check, Path: "usr/bin/su"}} })
 	}
 	unmarked := finding(CheckSetuid)
 	unmarked.Content.Findings[0].Path = "usr/bin/other"
@@ -315,6 +322,10 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Name", nil, func(d *Document) { d.Name = "x" }, func(p *Policy) any { return p.Rule("prod/app").Name() }},
 		{"Repositories", nil, func(d *Document) { d.Repositories = []string{"x/**"} }, pulls(signed("ci"))},
 		{"Mode", nil, func(d *Document) { d.Mode = "audit" }, func(p *Policy) any { return p.Rule("prod/app").Audit() }},
+		{"Allow", nil, func(d *Document) { d.Allow = allowed("alice", "pull") }, mayPull(Client{})},
+		{"Allow.Clients", func(d *Document) { d.Allow = allowed("alice", "pull") }, func(d *Document) { d.Allow = allowed("bob", "pull") }, mayPull(Client{Name: "alice"})},
+		{"Allow.Groups", func(d *Document) { d.Allow = allowed("alice", "pull") }, func(d *Document) { d.Allow[0].Groups = []string{"dev"} }, mayPull(Client{Name: "bob", Groups: []string{"dev"}})},
+		{"Allow.May", func(d *Document) { d.Allow = allowed("alice", "pull") }, func(d *Document) { d.Allow = allowed("alice", "push") }, mayPull(Client{Name: "alice"})},
 		{"Pull", nil, func(d *Document) { d.Pull = nil }, pulls(signed("ci"))},
 		{"Pull.DigestOnly", func(d *Document) { d.Pull.DigestOnly = false }, func(d *Document) { d.Pull.DigestOnly = true }, pulls(Evidence{Signatures: signed("ci").Signatures})},
 		{"Pull.SignedBy", func(d *Document) { *d.Pull = PullDocument{AdmitUnverified: true} }, func(d *Document) { d.Pull = full().Pull }, pulls(signed())},
@@ -336,8 +347,8 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Push.Image.Minimal", nil, func(d *Document) { d.Push.Image.Minimal = "allow" }, pushes(finding(CheckMinimal))},
 		{"Push.Image.Caches", nil, func(d *Document) { d.Push.Image.Caches = "allow" }, pushes(finding(CheckCaches))},
 		{"Push.Image.EndOfLife", nil, func(d *Document) { d.Push.Image.EndOfLife = "allow" }, pushes(with(func(i *Image) { i.Content.System.Version = "10" }))},
-		{"Push.Image.Ports", nil, func(d *Document) { d.Push.Image.Ports = "allow" }, pushes(with(func(i *Image) { i.Config.Findings = []Finding{{Check: CheckPorts, Path: "x"}} }))},
-		{"Push.Image.Volumes", nil, func(d *Document) { d.Push.Image.Volumes = "allow" }, pushes(with(func(i *Image) { i.Config.Findings = []Finding{{Check: CheckVolumes, Path: "x"}} }))},
+		{"Push.Image.Ports", nil, func(d *Document) { d.Push.Image.Ports = "allow" }, pushes(with(func(i *Image) { i.Config.Findings = []ImageFinding{{Check: CheckPorts, Path: "x"}} }))},
+		{"Push.Image.Volumes", nil, func(d *Document) { d.Push.Image.Volumes = "allow" }, pushes(with(func(i *Image) { i.Config.Findings = []ImageFinding{{Check: CheckVolumes, Path: "x"}} }))},
 		{"Push.Image.Future", nil, func(d *Document) { d.Push.Image.Future = "allow" }, pushes(with(func(i *Image) { i.Config.Created = now.AddDate(0, 1, 0) }))},
 		{"Push.Image.Labels", nil, func(d *Document) { d.Push.Image.Labels = nil }, pushes(with(func(i *Image) { i.Config.Labels = nil }))},
 		{"Push.Image.Labels.Required", nil, func(d *Document) { d.Push.Image.Labels.Required = []string{"team", "source"} }, pushes(good)},
@@ -347,6 +358,10 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Push.Image.Base.Scratch", nil, func(d *Document) { d.Push.Image.Base.Scratch = false }, pushes(with(func(i *Image) { *i.Content = Content{} }))},
 		{"Push.Image.Base.OnMiss", nil, func(d *Document) { d.Push.Image.Base.OnMiss = "warn" }, pushes(with(func(i *Image) { i.Content.DiffIDs = nil }))},
 		{"Push.Image.Exceptions", nil, func(d *Document) { d.Push.Image.Exceptions = nil }, pushes(finding(CheckSetuid))},
+		{"Push.Image.Exceptions.Check", nil, func(d *Document) { d.Push.Image.Exceptions[0].Check = "devices" }, pushes(finding(CheckSetuid))},
+		{"Push.Image.Exceptions.Path", nil, func(d *Document) { d.Push.Image.Exceptions[0].Path = "usr/bin/sudo" }, pushes(finding(CheckSetuid))},
+		{"Push.Image.Exceptions.Until", nil, func(d *Document) { d.Push.Image.Exceptions[0].Until = "2026-11-23" }, pushes(finding(CheckSetuid))},
+		{"Push.Image.Exceptions.Reason", nil, func(d *Document) { d.Push.Image.Exceptions[0].Reason = "another" }, func(p *Policy) any { return p.Version() }}, // for reviewers
 		{"Push.Image.MaxBytes", nil, func(d *Document) { d.Push.Image.MaxBytes = 99 }, pushes(good)},
 		{"Push.Image.MaxLayers", nil, func(d *Document) { d.Push.Image.MaxLayers = 1 }, pushes(good)},
 		{"Push.Seal", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
@@ -365,10 +380,18 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		covered[c.field] = true
 	}
 	eachField(reflect.TypeFor[Document](), nil, func(_ []int, name string) {
-		if !covered[name] {
+		if !covered[name] && !strings.HasPrefix(name, "Pull.Attested") { // see TestEveryFieldOfAnAttestationMatters
 			t.Errorf("no case shows what %s does", name)
 		}
 	})
+}
+
+func allowed(client, right string) []AllowDocument {
+	return []AllowDocument{{Clients: []string{client}, May: []string{right}}}
+}
+
+func mayPull(c Client) func(*Policy) any {
+	return func(p *Policy) any { return p.Rule("prod/app").Authorize(subject, c, Pull).Admitted() }
 }
 
 func pulls(ev Evidence) func(*Policy) any {
@@ -390,7 +413,7 @@ func eachNamed(t reflect.Type, path []int, prefix string, visit func(path []int,
 		here, name := append(append([]int(nil), path...), i), prefix+field.Name
 		visit(here, name)
 		inner := field.Type
-		if inner.Kind() == reflect.Pointer {
+		if inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice {
 			inner = inner.Elem()
 		}
 		if inner.Kind() == reflect.Struct {
@@ -402,10 +425,17 @@ func eachNamed(t reflect.Type, path []int, prefix string, visit func(path []int,
 // flip changes the one field that a path names.
 func flip(t *testing.T, v reflect.Value, path []int) {
 	for _, i := range path {
-		if v.Kind() == reflect.Pointer {
+		switch v.Kind() {
+		case reflect.Pointer:
 			v = v.Elem()
+		case reflect.Slice:
+			v = v.Index(0)
 		}
 		v = v.Field(i)
+	}
+	if v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct {
+		v.SetZero()
+		return
 	}
 	switch v.Kind() {
 	case reflect.String:
@@ -415,11 +445,11 @@ func flip(t *testing.T, v reflect.Value, path []int) {
 	case reflect.Int, reflect.Int64:
 		v.SetInt(v.Int() + 1)
 	case reflect.Slice:
-		if v.Type().Elem().Kind() == reflect.String {
-			v.Set(reflect.Append(v, reflect.ValueOf("x")))
-		} else {
-			v.Set(reflect.Append(v, reflect.Zero(v.Type().Elem())))
+		one := reflect.New(v.Type().Elem()).Elem()
+		if one.Kind() == reflect.String {
+			one.SetString("x")
 		}
+		v.Set(reflect.Append(v, one))
 	case reflect.Pointer, reflect.Struct:
 		v.SetZero()
 	default:

@@ -1,6 +1,9 @@
 package policy
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // The document: what an administrator writes, before anything of it is believed. The field tags are the keys of the
 // configuration file.
@@ -17,11 +20,26 @@ type Document struct {
 	// Mode is enforce (the default) or audit: judge, record, warn and serve.
 	Mode string `mapstructure:"mode"`
 
+	// Allow says who may do what here. Without it everybody may pull and push who is let in by the clients section.
+	Allow []AllowDocument `mapstructure:"allow"`
+
 	// Pull is what a pull demands. Without it nothing may be pulled.
 	Pull *PullDocument `mapstructure:"pull"`
 
 	// Push is what happens to a push. Without it nothing may be pushed.
 	Push *PushDocument `mapstructure:"push"`
+}
+
+// AllowDocument gives clients rights. What no entry gives is refused, in audit mode too.
+type AllowDocument struct {
+	// Clients are names of clients, * for everybody who logged in, or anonymous for everybody, logged in or not.
+	Clients []string `mapstructure:"clients"`
+
+	// Groups are names of groups in the clients section.
+	Groups []string `mapstructure:"groups"`
+
+	// May lists pull, push and delete.
+	May []string `mapstructure:"may"`
 }
 
 // PullDocument is what a pull demands.
@@ -32,8 +50,63 @@ type PullDocument struct {
 	// SignedBy names who must have signed.
 	SignedBy *SignedBy `mapstructure:"signed_by"`
 
-	// AdmitUnverified lets images pass that nobody vouches for. It stands alone: it cannot be combined with SignedBy.
+	// Attested lists what must have been attested: scans, SBOMs, provenance.
+	Attested []AttestedDocument `mapstructure:"attested"`
+
+	// AdmitUnverified lets images pass that nobody vouches for. It stands alone: it cannot be combined with SignedBy and
+	// Attested.
 	AdmitUnverified bool `mapstructure:"admit_unverified"`
+}
+
+// AttestedDocument demands an attestation, and says what has to be true of the newest one.
+type AttestedDocument struct {
+	// Predicate is what it is about: vuln, spdx, cyclonedx, sbom, slsa-provenance, openvex, vsa, test-result, or the URI of
+	// any other predicate type.
+	Predicate string `mapstructure:"predicate"`
+
+	// By names who must have attested it. Of several attestations the newest counts.
+	By *SignedBy `mapstructure:"by"`
+
+	// MaxAge is the longest time ago that it was attested, and for a scan, that the scan ended. Default 0: no limit.
+	MaxAge time.Duration `mapstructure:"max_age"`
+
+	// MaxDatabaseAge is the longest time ago that the scanner's database of vulnerabilities was updated. Default 0: no limit.
+	MaxDatabaseAge time.Duration `mapstructure:"max_database_age"`
+
+	// TrustStatementTime believes the time that an attestation gives itself, where neither a log nor a timestamp authority
+	// vouches for one: whoever holds the key can then make it as new as he likes. Default false.
+	TrustStatementTime bool `mapstructure:"trust_statement_time"`
+
+	// AdmitUncounted takes a scan that found nothing for clean although it does not tell how many packages it looked at.
+	// Default false: a scanner that saw nothing finds nothing.
+	AdmitUncounted bool `mapstructure:"admit_uncounted"`
+
+	// Deny is an expression in CEL over each finding of a scan, or over any other attestation as a whole: where it is true,
+	// the image is refused.
+	Deny string `mapstructure:"deny"`
+
+	// Where is an expression in CEL that must be true of the attestation.
+	Where string `mapstructure:"where"`
+
+	// Builder lists builders of which one must have made the provenance, by their exact identifiers.
+	Builder []string `mapstructure:"builder"`
+
+	// SourceRepository lists repositories of which one must be the source, such as https://github.com/acme/app. Exact.
+	SourceRepository []string `mapstructure:"source_repository"`
+
+	// Ref lists refs of which one must have been built, such as refs/heads/main. In refs/heads/release-* the star is a part
+	// of one path component, ** is one or more whole components.
+	Ref []string `mapstructure:"ref"`
+
+	// Workflow lists workflows or entry points of which one must have been run, such as .github/workflows/release.yml. Exact.
+	Workflow []string `mapstructure:"workflow"`
+
+	// Trigger lists events of which one must have started the build, such as push. Exact.
+	Trigger []string `mapstructure:"trigger"`
+
+	// PerPlatform demands it on the manifest of each platform itself, where otherwise that of an index which lists it will
+	// do. The index itself then needs none. Default false.
+	PerPlatform bool `mapstructure:"per_platform"`
 }
 
 // SignedBy names authorities. Exactly one of Any, All and Of is set.
@@ -166,11 +239,23 @@ type SealDocument struct {
 // clone copies all that a rule keeps, so that nobody changes it afterwards.
 func (d *PullDocument) clone() *PullDocument {
 	c := *d
-	if d.SignedBy != nil {
-		by := *d.SignedBy
-		by.Any, by.All, by.Of = slices.Clone(by.Any), slices.Clone(by.All), slices.Clone(by.Of)
-		c.SignedBy = &by
+	c.SignedBy = d.SignedBy.clone()
+	c.Attested = slices.Clone(d.Attested)
+	for i := range c.Attested {
+		a := &c.Attested[i]
+		a.By = a.By.clone()
+		a.Builder, a.SourceRepository, a.Ref = slices.Clone(a.Builder), slices.Clone(a.SourceRepository), slices.Clone(a.Ref)
+		a.Workflow, a.Trigger = slices.Clone(a.Workflow), slices.Clone(a.Trigger)
 	}
+	return &c
+}
+
+func (by *SignedBy) clone() *SignedBy {
+	if by == nil {
+		return nil
+	}
+	c := *by
+	c.Any, c.All, c.Of = slices.Clone(by.Any), slices.Clone(by.All), slices.Clone(by.Of)
 	return &c
 }
 

@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/opencontainers/go-digest"
+import (
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
 
 // Subject is the one manifest that a decision is about: a repository, as clients of the gateway name it, and a digest.
 // Never a tag.
@@ -16,6 +20,17 @@ type Evidence struct {
 	// Pinned says that the client named the digest itself instead of a tag.
 	Pinned bool
 
+	// Index says that the subject lists platforms, each with a manifest of its own that is judged when it is pulled.
+	Index bool
+
+	// Attestations that verified, of the types that the rule needs: one entry for each envelope and authority. The list is
+	// complete: what could not be fetched is an error of whoever looked, and what was not opened is among Unread.
+	Attestations []Attestation
+
+	// Unread is what may be an attestation and was not opened, because it exceeds a bound. Nobody knows then which one is
+	// the newest.
+	Unread []Rejection
+
 	// Signatures that verified, one entry for each signature and authority.
 	Signatures []Signature
 
@@ -28,6 +43,13 @@ type Signature struct {
 	// Authority is the configured name of who signed.
 	Authority string
 
+	// Signer is who signed: a key's fingerprint, or the subject and issuer of a certificate. Several authorities may accept
+	// one signer, who is one all the same. Empty where an authority has but one.
+	Signer string
+
+	// Time is when the signature existed at the latest, as a trusted log or timestamp authority says. Zero where nobody says.
+	Time time.Time
+
 	// Signed is the manifest that the signature names: the subject itself, or an admitted index of the same repository
 	// that lists the subject.
 	Signed digest.Digest
@@ -39,5 +61,6 @@ type Signature struct {
 // Rejection is a piece of evidence that was found but does not count.
 type Rejection struct {
 	Evidence digest.Digest // the manifest that carries it
+	Code     string        // for programs, why; empty where it is not known so exactly
 	Why      string        // for a person, one line
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A glob matches repository names, component by component. The grammar is small on purpose, because two readings of one
+// A glob matches names of repositories and refs, component by component. The grammar is small on purpose, because two readings of one
 // pattern are a hole: * stands for any run of characters inside a component, ** for one or more whole components, and
 // everything else for itself. There are no classes, no alternatives and no negation.
 type glob struct {
@@ -29,20 +29,11 @@ const (
 
 // compileGlob compiles a pattern of repository names.
 func compileGlob(pattern string) (glob, error) {
-	g, err := compilePathGlob(pattern)
-	if err != nil {
-		return glob{}, err
-	}
-	for _, c := range pattern {
-		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789._-*/", c) {
-			return glob{}, fmt.Errorf("pattern %q: %q cannot be in a repository name", pattern, c)
-		}
-	}
-	return g, nil
+	return compilePattern(pattern, "abcdefghijklmnopqrstuvwxyz0123456789._-*", "repository name")
 }
 
-// compilePathGlob compiles a pattern of names of any characters.
-func compilePathGlob(pattern string) (glob, error) {
+// compilePattern compiles a pattern for names of which each component is made of these characters, of any where there are none.
+func compilePattern(pattern, characters, of string) (glob, error) {
 	switch {
 	case pattern == "":
 		return glob{}, fmt.Errorf("empty pattern")
@@ -59,6 +50,11 @@ func compilePathGlob(pattern string) (glob, error) {
 			return glob{}, fmt.Errorf("pattern %q has an empty component", pattern)
 		case part != "**" && strings.Contains(part, "**"):
 			return glob{}, fmt.Errorf("pattern %q: ** stands for whole components, as in prod/**", pattern)
+		}
+		for _, c := range part {
+			if characters != "" && !strings.ContainsRune(characters, c) {
+				return glob{}, fmt.Errorf("pattern %q: %q cannot be in a %s", pattern, c, of)
+			}
 		}
 		g.parts = append(g.parts, component{many: part == "**", literals: strings.Split(part, "*")})
 	}

@@ -32,9 +32,9 @@ type Image struct {
 	Content *Content
 }
 
-// Needs is how far into an image the judgement of its push looks. The zero value is content with the manifest and the user
+// ImageNeeds is how far into an image the judgement of its push looks. The zero value is content with the manifest and the user
 // as written.
-type Needs struct {
+type ImageNeeds struct {
 	Account bool // who a user is that is a name
 	Group   bool // and its group
 	Config  bool // all of the configuration
@@ -57,7 +57,7 @@ type Config struct {
 	Volumes []string  // paths
 	Created time.Time // zero when it does not say
 
-	Findings []Finding // secrets
+	Findings []ImageFinding // secrets
 }
 
 // Content is what is in an image's layers. Each of them was read to its end, and is what both the manifest and the
@@ -74,7 +74,7 @@ type Content struct {
 	System System
 
 	// Findings are what checks found, in the order of the layers.
-	Findings []Finding
+	Findings []ImageFinding
 
 	// Omitted counts the findings of a check beyond those in Findings.
 	Omitted map[Check]int
@@ -94,8 +94,8 @@ type System struct {
 	SupportEnd time.Time
 }
 
-// Finding is something that a check found in an image.
-type Finding struct {
+// ImageFinding is something that a check found in an image.
+type ImageFinding struct {
 	Check Check
 	Path  string        // of a file without a slash in front, or a part of the configuration such as "config.Env NPM_TOKEN"
 	Layer digest.Digest // that holds it; empty for the configuration

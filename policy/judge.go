@@ -8,12 +8,13 @@ import (
 )
 
 // Judge says whether a subject may be pulled, from what was proven about it at a time. It is a pure function, and taking
-// evidence away never turns a refusal into an admit.
+// evidence that speaks for an image away never turns a refusal into an admit. An attestation that speaks against it can be
+// hidden only by whoever can hide it from the one who looked: see [Evidence.Attestations].
 func (r *Rule) Judge(s Subject, ev Evidence, at time.Time) Verdict {
 	if r == nil {
 		return verdict([]Reason{noPolicy(s)}, nil)
 	}
-	if r.pull == nil || r.pull.SignedBy == nil && !r.pull.AdmitUnverified {
+	if r.pull == nil || r.demandsNothing() {
 		return verdict([]Reason{{
 			Code: PullClosed, Requirement: "pull", Subject: s.Digest.String(),
 			Why: "the policy allows no pull",
@@ -27,6 +28,11 @@ func (r *Rule) Judge(s Subject, ev Evidence, at time.Time) Verdict {
 			reasons = append(reasons, *reason)
 		}
 	}
+	for _, q := range r.attested {
+		if reason := q.judge(s, ev, at); reason != nil {
+			reasons = append(reasons, *reason)
+		}
+	}
 	if r.pull.DigestOnly && !ev.Pinned {
 		reasons = append(reasons, Reason{
 			Code: Unpinned, Requirement: "digest_only", Subject: s.Digest.String(),
@@ -35,6 +41,14 @@ func (r *Rule) Judge(s Subject, ev Evidence, at time.Time) Verdict {
 		})
 	}
 	return verdict(reasons, nil)
+}
+
+// demandsNothing reports a pull section that nothing could fail, and that does not say so.
+func (r *Rule) demandsNothing() bool {
+	if len(r.attested) != len(r.pull.Attested) {
+		return true // not compiled
+	}
+	return r.pull.SignedBy == nil && len(r.attested) == 0 && !r.pull.AdmitUnverified
 }
 
 func noPolicy(s Subject) Reason {
@@ -56,19 +70,21 @@ func (r *Rule) signedBy(s Subject, ev Evidence) *Reason {
 		}
 	}
 	// An empty list is met by nobody: need is at least one.
-	if have := len(names) - len(missing); need >= 1 && have >= need {
+	have := len(names) - len(missing)
+	if need >= 1 && have >= need && (need == 1 || ev.distinct(names) >= need) {
 		return nil
 	}
 
 	reason := Reason{
 		Code: UntrustedSign, Requirement: "signed_by " + words, Subject: s.Digest.String(),
-		Fix: "have it signed by " + strings.Join(missing, or(need, names)) + ": cosign sign {pinned}",
+		Fix: r.signingFix(missing, need-(len(names)-len(missing)), s),
 	}
-	if r.seals {
-		reason.Fix = "push it through the gateway, or have it signed: cosign sign {pinned}"
-	}
+	reason.Causes = ev.causes()
 	found := len(ev.Signatures) + len(ev.Rejected)
 	switch {
+	case need >= 1 && have >= need:
+		reason.Why = fmt.Sprintf("%d signers are wanted, and %s accept the same one", need, strings.Join(ev.signers(), " and "))
+		reason.Fix = fmt.Sprintf("have somebody else sign it too, in the registry behind the gateway: cosign sign …@%s", s.Digest)
 	case found == 0:
 		reason.Code = Unsigned
 		reason.Why = fmt.Sprintf("no signature by %s (found none)", strings.Join(missing, or(need, names)))
@@ -80,6 +96,21 @@ func (r *Rule) signedBy(s Subject, ev Evidence) *Reason {
 			strings.Join(missing, or(need, names)), len(ev.Signatures), strings.Join(ev.signers(), ", "))
 	}
 	return &reason
+}
+
+// signingFix says how a subject gets the signatures that it lacks. A push through the gateway brings the seal; the others sign
+// where the image is kept, because the gateway does not show it to them before they did.
+func (r *Rule) signingFix(missing []string, lacking int, s Subject) string {
+	others := slices.DeleteFunc(slices.Clone(missing), func(name string) bool { return name == r.sealer })
+	sealable := len(others) < len(missing)
+	sign := fmt.Sprintf("have it signed in the registry behind the gateway: cosign sign …@%s", s.Digest)
+	switch {
+	case sealable && lacking == 1:
+		return "push it through the gateway"
+	case sealable:
+		return "push it through the gateway, and have it signed by " + strings.Join(others, ", ")
+	}
+	return sign
 }
 
 // wants is the requirement in one form: how many of which names, and how the policy words it.
@@ -105,6 +136,56 @@ func (ev Evidence) signedBy(authority string) bool {
 	return slices.ContainsFunc(ev.Signatures, func(sig Signature) bool { return sig.Authority == authority })
 }
 
+// distinct is the most of the named authorities that can each be given a signer of its own: a signature that two of them
+// accept is one signature.
+func (ev Evidence) distinct(names []string) int {
+	of := map[string][]string{} // signers by authority
+	for _, sig := range ev.Signatures {
+		signer := sig.Signer
+		if signer == "" {
+			signer = "\x00" + sig.Authority // the authority has but one
+		}
+		if slices.Contains(names, sig.Authority) && !slices.Contains(of[sig.Authority], signer) {
+			of[sig.Authority] = append(of[sig.Authority], signer)
+		}
+	}
+
+	// The augmenting paths of bipartite matching: an authority may take a signer whose holder finds another one.
+	holder := map[string]string{} // authority by signer
+	var place func(name string, asked map[string]bool) bool
+	place = func(name string, asked map[string]bool) bool {
+		for _, signer := range of[name] {
+			if asked[signer] {
+				continue
+			}
+			asked[signer] = true
+			if by, taken := holder[signer]; !taken || place(by, asked) {
+				holder[signer] = name
+				return true
+			}
+		}
+		return false
+	}
+	count := 0
+	for _, name := range names {
+		if place(name, map[string]bool{}) {
+			count++
+		}
+	}
+	return count
+}
+
+func (ev Evidence) causes() []string {
+	const most = 8
+	var codes []string
+	for _, r := range ev.Rejected {
+		if r.Code != "" && len(codes) < most && !slices.Contains(codes, r.Code) {
+			codes = append(codes, r.Code)
+		}
+	}
+	return codes
+}
+
 func (ev Evidence) signers() []string {
 	var names []string
 	for _, sig := range ev.Signatures {
@@ -116,7 +197,7 @@ func (ev Evidence) signers() []string {
 }
 
 // JudgePush says whether an image may be stored and sealed at a time, from what was read from the image itself. It is a
-// pure function, and what was not read does not speak for an image: see [Rule.Needs].
+// pure function, and what was not read does not speak for an image: see [Rule.ImageNeeds].
 func (r *Rule) JudgePush(s Subject, image Image, at time.Time) Verdict {
 	if r == nil {
 		return verdict([]Reason{noPolicy(s)}, nil)

@@ -349,6 +349,34 @@ func ExampleRule_Judge() {
 	// false NO_POLICY
 }
 
+// Two authorities may accept one signer, such as an exact subject and a pattern: he is one all the same.
+func TestThreat087_OneSignerIsOneHoweverManyAuthoritiesAcceptHim(t *testing.T) {
+	signature := func(authority, signer string) Signature { return Signature{Authority: authority, Signer: signer} }
+	for name, c := range map[string]struct {
+		by       SignedBy
+		evidence []Signature
+		admitted bool
+	}{
+		"one signer, two authorities, all":     {SignedBy{All: []string{"a", "b"}}, []Signature{signature("a", "x"), signature("b", "x")}, false},
+		"two signers, two authorities, all":    {SignedBy{All: []string{"a", "b"}}, []Signature{signature("a", "x"), signature("b", "y")}, true},
+		"one signer, two authorities, any":     {SignedBy{Any: []string{"a", "b"}}, []Signature{signature("a", "x"), signature("b", "x")}, true},
+		"one signer, two of three":             {SignedBy{Of: []string{"a", "b", "c"}, AtLeast: 2}, []Signature{signature("a", "x"), signature("b", "x"), signature("c", "x")}, false},
+		"the wide one takes the other":         {SignedBy{All: []string{"wide", "a"}}, []Signature{signature("wide", "x"), signature("a", "x"), signature("wide", "y")}, true},
+		"the wide one gives way, and its next": {SignedBy{All: []string{"wide", "wider", "a"}}, []Signature{signature("wide", "x"), signature("wide", "y"), signature("wider", "y"), signature("wider", "z"), signature("a", "x")}, true},
+		"three for two signers":                {SignedBy{All: []string{"wide", "wider", "a"}}, []Signature{signature("wide", "x"), signature("wide", "y"), signature("wider", "y"), signature("wider", "x"), signature("a", "x")}, false},
+		"signers without a name":               {SignedBy{All: []string{"a", "b"}}, []Signature{signature("a", ""), signature("b", "")}, true},
+	} {
+		r := &Rule{pull: &PullDocument{SignedBy: &c.by}}
+		v := r.Judge(Subject{Repo: "r", Digest: "sha256:x"}, Evidence{Signatures: c.evidence}, time.Now())
+		if v.Admitted() != c.admitted {
+			t.Errorf("%s: admitted %v, %v", name, v.Admitted(), v.Reasons())
+		}
+		if !c.admitted && (v.Reasons()[0].Code != UntrustedSign || !strings.Contains(v.Reasons()[0].Why, "the same one")) {
+			t.Errorf("%s: %v", name, v.Reasons())
+		}
+	}
+}
+
 func TestARefusalAdvisesToPushOnlyWhereThePushWouldHelp(t *testing.T) {
 	doc := Document{
 		Name: "p", Repositories: []string{"**"},
@@ -359,10 +387,11 @@ func TestARefusalAdvisesToPushOnlyWhereThePushWouldHelp(t *testing.T) {
 		change func(*Document)
 		want   string
 	}{
-		"the seal counts":      {func(*Document) {}, "push it through the gateway, or have it signed: cosign sign {pinned}"},
-		"nothing is sealed":    {func(d *Document) { d.Push = &PushDocument{AcceptUnsealed: true} }, "have it signed by gateway or release: cosign sign {pinned}"},
-		"nothing is pushed":    {func(d *Document) { d.Push = nil }, "have it signed by gateway or release: cosign sign {pinned}"},
-		"somebody else's seal": {func(d *Document) { d.Pull.SignedBy.Any = []string{"release"} }, "have it signed by release: cosign sign {pinned}"},
+		"the seal is enough":   {func(*Document) {}, "push it through the gateway"},
+		"nothing is sealed":    {func(d *Document) { d.Push = &PushDocument{AcceptUnsealed: true} }, "have it signed in the registry behind the gateway: cosign sign …@sha256:1"},
+		"nothing is pushed":    {func(d *Document) { d.Push = nil }, "have it signed in the registry behind the gateway: cosign sign …@sha256:1"},
+		"somebody else's seal": {func(d *Document) { d.Pull.SignedBy.Any = []string{"release"} }, "have it signed in the registry behind the gateway: cosign sign …@sha256:1"},
+		"the seal and others'": {func(d *Document) { d.Pull.SignedBy = &SignedBy{All: d.Pull.SignedBy.Any} }, "push it through the gateway, and have it signed by release"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			changed := doc
@@ -375,10 +404,22 @@ func TestARefusalAdvisesToPushOnlyWhereThePushWouldHelp(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			v := p.Rule("a").Judge(Subject{Repo: "a"}, Evidence{}, time.Time{})
+			v := p.Rule("a").Judge(Subject{Repo: "a", Digest: "sha256:1"}, Evidence{}, time.Time{})
 			if v.Admitted() || v.Reasons()[0].Fix != c.want {
 				t.Errorf("got %+v, want the fix %q", v.Reasons(), c.want)
 			}
 		})
+	}
+}
+
+func TestARefusalListsTheCodesOfWhatDoesNotCount(t *testing.T) {
+	r := &Rule{pull: &PullDocument{SignedBy: &SignedBy{Any: []string{"ci"}}}}
+	var rejected []Rejection
+	for _, code := range []string{"NOT_LOGGED", "", "NOT_LOGGED", "IDENTITY_MISMATCH", "1", "2", "3", "4", "5", "6", "7"} {
+		rejected = append(rejected, Rejection{Code: code, Why: "x"})
+	}
+	v := r.Judge(Subject{Repo: "r", Digest: "sha256:x"}, Evidence{Rejected: rejected}, time.Now())
+	if got := strings.Join(v.Reasons()[0].Causes, " "); got != "NOT_LOGGED IDENTITY_MISMATCH 1 2 3 4 5 6" {
+		t.Errorf("got %q", got)
 	}
 }

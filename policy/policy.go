@@ -24,6 +24,8 @@ type Known struct {
 
 	// Bases are the lists of approved base images, by the file that a policy names.
 	Bases map[string][]Base
+	// Groups of clients. Who belongs to them is a fact about a client, no part of the policy.
+	Groups []string `json:"-"`
 }
 
 // same reports that two names stand for one authority.
@@ -42,9 +44,11 @@ type Rule struct {
 	name         string
 	repositories []glob
 	audit        bool
-	pull         *PullDocument // never both SignedBy and AdmitUnverified
-	push         *PushDocument // never both Seal and AcceptUnsealed
-	seals        bool          // what a push is sealed with is a signature that a pull asks for
+	allow        []AllowDocument // nil: everybody
+	pull         *PullDocument   // never both SignedBy and AdmitUnverified
+	attested     []*requirement  // what pull.Attested demands
+	push         *PushDocument   // never both Seal and AcceptUnsealed
+	sealer       string          // the authority that a pull asks for and whose key seals a push, empty for none
 	exceptions   []exception
 	bases        []base
 }
@@ -134,45 +138,52 @@ func compileRule(doc Document, known Known, fault func(path, format string, args
 		r.repositories = append(r.repositories, g)
 	}
 
+	compileAllow(doc.Allow, known, fault)
+	r.allow = cloneAllow(doc.Allow)
 	if doc.Pull == nil && doc.Push == nil {
 		fault("", "has neither pull nor push: it would refuse everything; write what is allowed, or leave the policy out")
 	}
 	if doc.Pull != nil {
-		compilePull(*doc.Pull, known, fault)
 		r.pull = doc.Pull.clone()
+		compilePull(*r.pull, known, fault)
+		r.attested = compileAttested(r.pull, known, fault)
 	}
 	if doc.Push != nil {
 		r.push = doc.Push.clone()
 		r.compilePush(known, fault)
 	}
-	r.seals = r.sealCounts(known)
+	r.sealer = r.findSealer(known)
 	return r
 }
 
-// sealCounts reports that the seal is by one of the authorities that a pull wants.
-func (r *Rule) sealCounts(known Known) bool {
-	if r.Signer() == "" || !r.NeedsEvidence() {
-		return false
+// findSealer finds the authority among those that a pull wants whose key seals what is pushed.
+func (r *Rule) findSealer(known Known) string {
+	if r.Signer() == "" || r.pull == nil || r.pull.SignedBy == nil {
+		return ""
 	}
 	names, _, _ := r.pull.SignedBy.wants()
-	return slices.ContainsFunc(names, func(name string) bool {
-		return known.Authorities[name] == known.Signers[r.Signer()]
-	})
+	for _, name := range names {
+		if known.Authorities[name] == known.Signers[r.Signer()] {
+			return name
+		}
+	}
+	return ""
 }
 
 func compilePull(pull PullDocument, known Known, fault func(path, format string, args ...any)) {
 	switch by := pull.SignedBy; {
-	case by == nil && !pull.AdmitUnverified:
+	case by == nil && len(pull.Attested) == 0 && !pull.AdmitUnverified:
 		fault(".pull", "demands no signature; name who must have signed in signed_by, or say admit_unverified: true")
 	case by != nil && pull.AdmitUnverified:
 		fault(".pull.admit_unverified", "contradicts signed_by; leave one of them out")
+	case len(pull.Attested) > 0 && pull.AdmitUnverified:
+		fault(".pull.admit_unverified", "contradicts attested; leave one of them out")
 	case by != nil:
-		compileSignedBy(*by, known, fault)
+		compileSignedBy(".pull.signed_by", *by, known, fault)
 	}
 }
 
-func compileSignedBy(by SignedBy, known Known, fault func(path, format string, args ...any)) {
-	const path = ".pull.signed_by"
+func compileSignedBy(path string, by SignedBy, known Known, fault func(path, format string, args ...any)) {
 	forms := 0
 	for _, list := range []struct {
 		key   string
@@ -300,7 +311,21 @@ func (r *Rule) AllowsPull() bool { return r != nil && (r.audit || r.pull != nil)
 func (r *Rule) AllowsPush() bool { return r != nil && (r.audit || r.push != nil) }
 
 // NeedsEvidence reports whether a pull under this rule depends on what is attached to the subject.
-func (r *Rule) NeedsEvidence() bool { return r != nil && r.pull != nil && r.pull.SignedBy != nil }
+func (r *Rule) NeedsEvidence() bool {
+	return r != nil && r.pull != nil && (r.pull.SignedBy != nil || len(r.pull.Attested) > 0)
+}
+
+// Needs lists the attestations that a pull under this rule depends on.
+func (r *Rule) Needs() Needs {
+	if r == nil {
+		return Needs{}
+	}
+	var all []string
+	for _, q := range r.attested {
+		all = append(all, q.types...)
+	}
+	return NeedsOf(all...)
+}
 
 func enumerate(names map[string]string) string {
 	if len(names) == 0 {

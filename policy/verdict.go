@@ -33,6 +33,7 @@ type Code string
 // The reasons that a policy gives.
 const (
 	NoPolicy      Code = "NO_POLICY"       // no rule names the repository
+	Forbidden     Code = "FORBIDDEN"       // the client has no right to do this here
 	PullClosed    Code = "PULL_CLOSED"     // the rule has no pull section
 	PushClosed    Code = "PUSH_CLOSED"     // the rule has no push section
 	Unpinned      Code = "UNPINNED"        // a tag was asked for where only digests are served
@@ -63,11 +64,27 @@ const (
 	FromTheFuture    Code = "FROM_THE_FUTURE"   // it was made later than now
 )
 
+// The reasons that a policy gives about attestations.
+const (
+	NotAttested        Code = "NOT_ATTESTED"          // no attestation of the type by enough of the authorities that the rule wants
+	EvidenceUnread     Code = "EVIDENCE_UNREAD"       // something that may be an attestation is too large or too much to be read
+	Malformed          Code = "ATTESTATION_MALFORMED" // the newest one lacks what its type has to have
+	Untimed            Code = "UNTIMED"               // the rule has a time limit, and nobody vouches for a time
+	Stale              Code = "STALE"                 // older than the rule allows
+	StaleDatabase      Code = "STALE_DATABASE"        // the scanner's database is older than the rule allows, or of unknown age
+	FutureDated        Code = "FUTURE_DATED"          // from the future
+	IncompleteScan     Code = "INCOMPLETE_SCAN"       // nothing found, and not shown that anything was looked at
+	ForbiddenFinding   Code = "FORBIDDEN_FINDING"     // a finding that the rule denies
+	ForbiddenContent   Code = "FORBIDDEN_CONTENT"     // what is attested meets deny, or does not meet where
+	ProvenanceMismatch Code = "PROVENANCE_MISMATCH"   // another builder, source, ref, workflow or trigger than the rule names
+	ExpressionFailed   Code = "EXPRESSION_FAILED"     // an expression asks for what the attestation does not tell
+)
+
 // The reasons that the gateway gives to protect evidence, whatever a rule says.
 const (
 	EvidenceProtected Code = "EVIDENCE_PROTECTED" // it would remove or replace what protects an image
 	EvidenceMisplaced Code = "EVIDENCE_MISPLACED" // a tag that is kept for evidence would name something else
-	EvidenceTooMuch   Code = "EVIDENCE_TOO_MUCH"  // one more referrer than a verifier would read
+	EvidenceTooMuch   Code = "EVIDENCE_TOO_MUCH"  // more referrers, or larger ones, than a verifier would read
 )
 
 // Refuse is the verdict of the gateway itself, where no rule is asked.
@@ -83,6 +100,9 @@ type Reason struct {
 	// {image} and {pinned}, which the gateway knows and the policy does not: see [Reason.FixFor].
 	Why string `json:"why"`
 	Fix string `json:"fix,omitempty"`
+
+	// Causes are the codes of the evidence that was found and does not count, each once, at most eight.
+	Causes []string `json:"causes,omitempty"`
 }
 
 // FixFor is the fix with the image's names filled in: image as the person asked for it, pinned with its digest.

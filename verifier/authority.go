@@ -10,8 +10,8 @@ import (
 // Authority is somebody whose signatures can be checked. It is immutable, safe for concurrent use, and does no I/O.
 //
 // The two Check methods prove that the authority signed exactly the bytes that they are given. Any error means that it did
-// not, or that it cannot be told: the signature is then not this authority's. What the bytes say is judged by the
-// [Verifier], in one place for all authorities.
+// not, or that it cannot be told: the signature is then not this authority's. A [Failure] says why. What the bytes say is
+// judged by the [Verifier], in one place for all authorities.
 type Authority interface {
 	// Name is how policies and evidence call the authority.
 	Name() string
@@ -19,11 +19,11 @@ type Authority interface {
 	// Fingerprint changes with whatever stands behind the name. No two authorities of a verifier have the same.
 	Fingerprint() string
 
-	// CheckSimpleSigning checks a signature in cosign v2's format: over the payload itself.
-	CheckSimpleSigning(payload, signature []byte) error
+	// CheckTagSignature checks a signature in cosign v2's format.
+	CheckTagSignature(sig *TagSignature) (Proof, error)
 
 	// CheckBundle checks a Sigstore bundle around a statement that names the digest.
-	CheckBundle(b *bundle.Bundle, d digest.Digest) error
+	CheckBundle(b *bundle.Bundle, d digest.Digest) (Proof, error)
 }
 
 // checkAuthorities makes sure that counting names counts somebodies: one key under two names would be a quorum of itself.

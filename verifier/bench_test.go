@@ -64,3 +64,30 @@ func BenchmarkWarmVerification(b *testing.B) {
 		}
 	}
 }
+
+// The same for identities with certificates, log entry, timestamp and certificate log; and for somebody else's, of which
+// anybody can attach a hundred.
+func BenchmarkColdKeylessVerification(b *testing.B) {
+	s, subject := newSigstore(b), aSubject()
+	trust := s.trust(b, nil)
+	by := s.holder(b, nil)
+	tag, bundle := s.signed(b, by, subject)
+	for name, attach := range map[string]func(*memory){
+		"tag":    func(m *memory) { s.tag(b, m, subject, tag) },
+		"bundle": func(m *memory) { m.refer(b, subject, s.bundle(b, bundle), nil) },
+	} {
+		for want, change := range map[string]func(*Keyless){"ci": nil, "": func(k *Keyless) { k.Subject = "somebody else" }} {
+			b.Run(name+"/by-"+want, func(b *testing.B) {
+				m := newMemory()
+				m.forgetful = true
+				attach(m)
+				v := newVerifier(b, m, newKeyless(b, trust, change)...)
+				for b.Loop() {
+					if ev, err := v.Verify(b.Context(), subject); err != nil || signers(ev) != want {
+						b.Fatal(ev, err)
+					}
+				}
+			})
+		}
+	}
+}

@@ -9,8 +9,14 @@ const (
 	MaxSignatures   = 100              // signatures under a .sig tag: more, and none of them is read
 	MaxPayloadBytes = 64 << 10         // what is signed: a simple signing payload or an in-toto statement
 	MaxBundleBytes  = 256 << 10        // a bundle that may hold a signature; real ones have 2 to 20 kilobytes
+	MaxAttestation  = 64 << 20         // an envelope or bundle around an attestation, where a rule needs attestations
+	MaxAttestations = 100              // attestations under an .att tag: more, and none of them is read
 	MaxTime         = 15 * time.Second // everything about one subject
 
-	maxFetches = 8        // at a time, of each of the two places
+	MaxTrustRoot = 1 << 20 // a trusted_root.json; the public one has 7 kilobytes
+	MaxChain     = 10      // certificates that come with a signature, or that an authority is configured with
+
+	maxFetches = 8        // at a time, of each of the places
+	maxSmall   = 1 << 20  // of what is larger, one is in memory at a time
 	maxKeyPEM  = 64 << 10 // a public key file
 )

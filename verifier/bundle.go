@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
 	"github.com/sealgate/sealgate/policy/strictjson"
-	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -40,7 +38,7 @@ func (v *Verifier) referring(ctx context.Context, s policy.Subject) (findings, e
 		return findings{}, fmt.Errorf("list referrers: %w", err)
 	}
 	if len(listed) > MaxReferrers {
-		return rejected(s.Digest, "%d referrers, at most %d are read", len(listed), MaxReferrers), nil
+		return v.unread(s, rejected(s.Digest, "%d referrers, at most %d are read", len(listed), MaxReferrers)), nil
 	}
 
 	all := make([]findings, len(listed))
@@ -93,14 +91,19 @@ func (v *Verifier) referrer(ctx context.Context, s policy.Subject, d ocispec.Des
 		return rejected(d.Digest, "a referrer that is no manifest: %v", err), nil
 	}
 
-	layer, err := bundleLayer(s, m)
+	limit := v.bundleLimit(s)
+	layer, err := bundleLayer(s, m, limit)
+	if errors.Is(err, errTooLarge) {
+		return v.unread(s, rejected(d.Digest, "%v", err)), nil
+	}
 	if err != nil {
 		return rejected(d.Digest, "%v", err), nil
 	}
 	if layer == nil {
 		return findings{}, nil // something else than a bundle: no signature, and nothing that wants to be one
 	}
-	raw, err = fetchBlob(ctx, v.source, s.Repo, *layer, MaxBundleBytes)
+	defer v.alone(layer.Size)()
+	raw, err = fetchBlob(ctx, v.source, s.Repo, *layer, limit)
 	if err != nil {
 		return findings{}, err
 	}
@@ -108,7 +111,7 @@ func (v *Verifier) referrer(ctx context.Context, s policy.Subject, d ocispec.Des
 }
 
 // bundleLayer returns the layer with the bundle, nil where the manifest holds none that could be a signature.
-func bundleLayer(s policy.Subject, m *manifest.Manifest) (*ocispec.Descriptor, error) {
+func bundleLayer(s policy.Subject, m *manifest.Manifest, limit int64) (*ocispec.Descriptor, error) {
 	var bundles []ocispec.Descriptor
 	for _, layer := range m.Layers {
 		if manifest.IsBundleType(layer.MediaType) {
@@ -124,56 +127,57 @@ func bundleLayer(s policy.Subject, m *manifest.Manifest) (*ocispec.Descriptor, e
 		return nil, fmt.Errorf("a manifest of %d layers around a bundle, want one", len(m.Layers))
 	}
 	layer := bundles[0]
-	if layer.Size > MaxBundleBytes {
+	if layer.Size > limit && limit > MaxBundleBytes {
+		return nil, fmt.Errorf("%w: a bundle of %d bytes, at most %d are read", errTooLarge, layer.Size, limit)
+	}
+	if layer.Size > limit {
 		if claimed := m.Annotations[predicateAnnotation]; claimed != "" && claimed != signPredicate {
 			return nil, nil // a large attestation, it says: not opening it can only leave a signature out
 		}
-		return nil, fmt.Errorf("a bundle of %d bytes, at most %d are read", layer.Size, MaxBundleBytes)
+		return nil, fmt.Errorf("a bundle of %d bytes, at most %d are read", layer.Size, limit)
 	}
 	return &layer, nil
 }
 
 // bundle checks one bundle against all authorities.
 func (v *Verifier) bundle(s policy.Subject, evidence digest.Digest, raw []byte) findings {
-	b := new(bundle.Bundle)
-	if err := b.UnmarshalJSON(raw); err != nil {
-		return rejected(evidence, "a bundle that cannot be read: %v", err)
+	b, err := readAttachedBundle(raw)
+	if err != nil {
+		return rejectedAs(asFailure(err).Code, evidence, "a bundle that %v", err)
 	}
 	envelope := b.GetDsseEnvelope()
 	if envelope == nil || envelope.GetPayloadType() != inTotoPayload {
-		return rejected(evidence, "a bundle without an in-toto statement")
-	}
-	// "KeyID is unauthenticated and MUST NOT be used for security decisions" (DSSE protocol): yet the library skips a
-	// signature whose id is not the key's own, and then signers that label their keys differently would not verify.
-	for _, sig := range envelope.GetSignatures() {
-		if sig != nil {
-			sig.Keyid = ""
-		}
+		return rejectedAs(StatementInvalid, evidence, "a bundle without an in-toto statement")
 	}
 
 	if len(envelope.GetPayload()) > MaxPayloadBytes {
-		return findings{} // an attestation: what a signature states fits many times over
+		// What a signature states fits many times over.
+		return v.attestation(s, evidence, envelope.GetPayload(), func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
 	}
 	// Read once, here; the signature below is checked over these very bytes. What is not verified can make the bundle count
 	// less, never more.
 	st, err := readStatement(envelope.GetPayload())
-	if err != nil {
-		return rejected(evidence, "a bundle around a statement that cannot be read: %v", err)
+	if err != nil && v.needsOf(s).Attestations() {
+		return v.attestation(s, evidence, envelope.GetPayload(), func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
 	}
-	if !slices.Contains(statementTypes[:], st.Type) || st.PredicateType == "" {
-		return rejected(evidence, "a statement of type %.80q and predicate type %.80q", st.Type, st.PredicateType)
+	if err != nil {
+		return rejectedAs(StatementInvalid, evidence, "a bundle around a statement that cannot be read: %v", err)
+	}
+	if err := st.checkForm(); err != nil {
+		return rejectedAs(StatementInvalid, evidence, "%v", err)
 	}
 	if st.PredicateType != signPredicate {
-		return findings{} // an attestation is no signature
+		// An attestation is no signature.
+		return v.attestation(s, evidence, envelope.GetPayload(), func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
 	}
 	if err := st.check(s.Digest); err != nil {
-		return rejected(evidence, "a signature that %v", err)
+		return rejectedAs(ArtifactMismatch, evidence, "a signature that %v", err)
 	}
-	signers := v.signers(func(a Authority) error { return a.CheckBundle(b, s.Digest) })
-	if len(signers) == 0 {
-		return rejected(evidence, "a signature by an unknown key")
+	proven, why := v.proofs(func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
+	if len(proven) == 0 {
+		return rejectedSignature(evidence, why)
 	}
-	return signedBy(signers, s, evidence)
+	return signedBy(proven, s, evidence)
 }
 
 // statement is what a signature needs of an in-toto statement:

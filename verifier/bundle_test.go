@@ -25,7 +25,9 @@ func TestABundleThatRefersToTheSubjectIsProven(t *testing.T) {
 	m, s, key := newMemory(), aSubject(), newSigner(t)
 	at := m.signBundle(t, s, key)
 	ev := verified(t, newVerifier(t, m, key.authority(t, "gateway")), s)
-	want := policy.Signature{Authority: "gateway", Signed: s.Digest, Evidence: at.Digest}
+	want := policy.Signature{
+		Authority: "gateway", Signer: key.authority(t, "gateway").Fingerprint(), Signed: s.Digest, Evidence: at.Digest,
+	}
 	if len(ev.Signatures) != 1 || ev.Signatures[0] != want || len(ev.Rejected) != 0 {
 		t.Errorf("got %+v, want %+v alone", ev, want)
 	}
@@ -184,7 +186,7 @@ func TestThreat059And060_BundlesOfAnotherFormDoNotCount(t *testing.T) {
 		}, "unknown key"},
 		"no payload":                 {func(b *bundleOf) { b.payload = nil }, "cannot be read"},
 		"no verification material":   {func(b *bundleOf) { b.material = map[string]any{} }, "cannot be read"},
-		"a certificate that is none": {func(b *bundleOf) { b.material = certificate("junk") }, "unknown key"},
+		"a certificate that is none": {func(b *bundleOf) { b.material = certificateOf("junk") }, "cannot be read"},
 		"a bundle of the future": {func(b *bundleOf) {
 			b.mediaType = "application/vnd.dev.sigstore.bundle.v0.4+json"
 		}, "cannot be read"},
@@ -235,7 +237,7 @@ func TestLogEntriesOfOtherKindsMakeABundleUnreadable(t *testing.T) {
 		m := newMemory()
 		m.refer(t, s, b.json(t), nil)
 		t.Run(kind, func(t *testing.T) {
-			wantSigners(t, verified(t, newVerifier(t, m, key.authority(t, "gateway")), s), "", 1, "a bundle that cannot be read")
+			wantSigners(t, verified(t, newVerifier(t, m, key.authority(t, "gateway")), s), "", 1, "a log entry that cannot be read")
 		})
 	}
 }
@@ -256,7 +258,7 @@ func TestACertificateAroundATrustedKeyIsNotTheKey(t *testing.T) {
 	}
 	m, s, key := newMemory(), aSubject(), signerOf(t, private, crypto.SHA256)
 	b := newBundle(t, key, statementFor(s.Digest, signPredicate))
-	b.material = certificate(string(der))
+	b.material = certificateOf(string(der))
 	m.refer(t, s, b.json(t), nil)
 	wantSigners(t, verified(t, newVerifier(t, m, key.authority(t, "gateway")), s), "", 1, "a signature by an unknown key")
 }
@@ -282,7 +284,7 @@ func TestWithOneBitChangedABundleIsRefusedOrTheSame(t *testing.T) {
 	}
 }
 
-func certificate(raw string) map[string]any {
+func certificateOf(raw string) map[string]any {
 	return map[string]any{"certificate": map[string]any{"rawBytes": base64.StdEncoding.EncodeToString([]byte(raw))}}
 }
 

@@ -128,6 +128,7 @@ func (c *Cache) fly(ctx context.Context, s policy.Subject, f *flight) {
 	f.evidence, f.err = c.verify(ctx, s)
 	// Whoever appends to what he is given must get lists of his own.
 	f.evidence.Signatures, f.evidence.Rejected = slices.Clip(f.evidence.Signatures), slices.Clip(f.evidence.Rejected)
+	f.evidence.Attestations, f.evidence.Unread = slices.Clip(f.evidence.Attestations), slices.Clip(f.evidence.Unread)
 
 	c.mu.Lock()
 	if c.flights[s] == f {
@@ -180,7 +181,7 @@ func (c *Cache) store(s policy.Subject, ev policy.Evidence, now time.Time) {
 		c.drop(e)
 	}
 	ttl := c.o.TTL
-	if len(ev.Signatures) == 0 {
+	if len(ev.Signatures)+len(ev.Attestations) == 0 {
 		ttl = c.o.NoneTTL
 	}
 	next := &entry{subject: s, evidence: ev, expires: now.Add(ttl), bytes: weigh(s, ev)}
@@ -205,10 +206,13 @@ func weigh(s policy.Subject, ev policy.Evidence) int64 {
 	const perEntry, perItem = 320, 64
 	n := perEntry + len(s.Repo) + len(s.Digest)
 	for _, sig := range ev.Signatures {
-		n += perItem + len(sig.Authority) + len(sig.Signed) + len(sig.Evidence)
+		n += perItem + len(sig.Authority) + len(sig.Signer) + len(sig.Signed) + len(sig.Evidence)
 	}
-	for _, r := range ev.Rejected {
-		n += perItem + len(r.Evidence) + len(r.Why)
+	for i := range ev.Attestations {
+		n += perItem + weighAttestation(&ev.Attestations[i])
+	}
+	for _, r := range slices.Concat(ev.Rejected, ev.Unread) {
+		n += perItem + len(r.Evidence) + len(r.Code) + len(r.Why)
 	}
 	return int64(n)
 }

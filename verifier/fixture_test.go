@@ -19,6 +19,7 @@ type recording struct {
 	Repo      string
 	Digest    digest.Digest
 	Keys      map[string]string
+	Root      string // of certificates
 	Listed    []ocispec.Descriptor
 	Manifests map[string]string
 	Blobs     map[string]string
@@ -92,6 +93,27 @@ func TestWhatStockCosignSignedDoesNotSignAnotherImage(t *testing.T) {
 		m.manifests[s.Repo+" "+signatureTag(other)] = m.manifests[s.Repo+" "+signatureTag(s)]
 		if ev := verified(t, newVerifier(t, m, a), other); len(ev.Signatures) != 0 || len(ev.Rejected) == 0 {
 			t.Errorf("%s: %+v", name, ev)
+		}
+	}
+}
+
+// With certificates of an authority of one's own: cosign v2 puts them into annotations, cosign v3 into a bundle.
+func TestWhatStockCosignSignedWithACertificateVerifies(t *testing.T) {
+	for _, name := range []string{"cosign-v2-certificate.json", "cosign-v3-certificate.json"} {
+		r, m, s := readRecording(t, name)
+		roots, err := ParseCertificatesPEM([]byte(r.Root))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for subject, want := range map[string]string{"release@acme.example": "release", "release@acme.example.org": ""} {
+			a, err := NewCertificateAuthority("release", Certificate{Identity: Identity{Subject: subject}, Roots: roots})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ev := verified(t, newVerifier(t, m, a), s)
+			if got := signers(ev); got != want || want == "" && ev.Rejected[0].Code != string(IdentityMismatch) {
+				t.Errorf("%s (%s): got %+v, want %q", name, r.About, ev, want)
+			}
 		}
 	}
 }

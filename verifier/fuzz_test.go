@@ -2,11 +2,16 @@ package verifier
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/sealgate/sealgate/policy/manifest"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/testing/data"
 )
 
 // Whatever stands under a .sig tag, only the very payload that was signed counts, and nothing is a failure or a panic.
@@ -76,7 +81,7 @@ func FuzzBundle(f *testing.F) {
 	payload := statementFor(s.Digest, signPredicate)
 	good := newBundle(f, key, payload)
 	f.Add(good.json(f))
-	good.material = certificate("junk")
+	good.material = certificateOf("junk")
 	f.Add(good.json(f))
 	_, recorded, _ := readRecording(f, "cosign-v3.json")
 	for _, raw := range recorded.blobs {
@@ -108,8 +113,113 @@ func FuzzParsePublicKeyPEM(f *testing.F) {
 		if bytes.Count(raw, []byte("-----BEGIN")) != 1 {
 			t.Errorf("%q: more than one block, yet %v", raw, pub)
 		}
-		if a, err := NewKeyAuthority("x", pub); err == nil && a.CheckSimpleSigning([]byte("x"), []byte("y")) == nil {
+		a, err := NewKeyAuthority("x", pub)
+		if err != nil {
+			return
+		}
+		if _, err := a.CheckTagSignature(NewTagSignature([]byte("x"), []byte("y"), nil)); err == nil {
 			t.Errorf("%q verifies anything", raw)
+		}
+	})
+}
+
+// Whatever stands beside a signature under the tag: it counts only with the very certificate that made it, and nothing is a
+// panic. The seed is recorded, because a fuzzer's processes must agree on what is good.
+func FuzzTagAnnotations(f *testing.F) {
+	r, m, subject := readRecording(f, "cosign-v2-certificate.json")
+	roots, err := ParseCertificatesPEM([]byte(r.Root))
+	if err != nil {
+		f.Fatal(err)
+	}
+	release, err := NewCertificateAuthority("release", Certificate{Identity: Identity{Subject: "release@acme.example"}, Roots: roots})
+	if err != nil {
+		f.Fatal(err)
+	}
+	public, err := PublicGood()
+	if err != nil {
+		f.Fatal(err)
+	}
+	logged, err := NewCertificateAuthority("logged", Certificate{
+		Identity: Identity{Subject: "release@acme.example"}, Roots: roots, Root: public, // which never saw it
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	raw, mediaType, err := m.Manifest(f.Context(), subject.Repo, signatureTag(subject))
+	if err != nil {
+		f.Fatal(err)
+	}
+	parsed, err := manifest.Parse(raw, mediaType)
+	if err != nil {
+		f.Fatal(err)
+	}
+	a := parsed.Layers[0].Annotations
+	payload := m.blobs[subject.Repo+" "+parsed.Layers[0].Digest.String()]
+	sig, err := base64.StdEncoding.DecodeString(a[signatureAnnotation])
+	if err != nil || len(payload) == 0 {
+		f.Fatal(err, len(payload))
+	}
+	const entry = `{"SignedEntryTimestamp":"MEUC","Payload":{"body":"eyJhcGlWZXJzaW9uIjoiMC4wLjEiLCJraW5kIjoiaGFzaGVkcmVrb3JkIiwic3BlYyI6e319",` +
+		`"integratedTime":1,"logIndex":1,"logID":"c0d23d6ad406973f9559f3ba2d1ca01f84147d8ffc5b8445c224f98b9591801d"}}`
+	f.Add(a[certificateAnnotation], a[chainAnnotation], "", "")
+	f.Add(a[certificateAnnotation], a[chainAnnotation], entry, `{"SignedRFC3161Timestamp":"MIIC"}`)
+	f.Add(a[chainAnnotation], a[certificateAnnotation], `{}`, `{}`)
+	f.Add("", "", "", "")
+
+	f.Fuzz(func(t *testing.T, certificate, chain, entry, stamp string) {
+		s := NewTagSignature(payload, sig, map[string]string{
+			certificateAnnotation: certificate, chainAnnotation: chain, bundleAnnotation: entry, timestampAnnotation: stamp,
+		})
+		if proof, err := logged.CheckTagSignature(s); err == nil {
+			t.Errorf("%q and %q prove %+v", entry, stamp, proof)
+		}
+		proof, err := release.CheckTagSignature(s)
+		if err != nil {
+			if _, ok := errors.AsType[*Failure](err); !ok {
+				t.Errorf("%v is no failure", err)
+			}
+			return
+		}
+		want, _ := pem.Decode([]byte(a[certificateAnnotation]))
+		got, _ := pem.Decode([]byte(certificate))
+		if got == nil || !bytes.Equal(got.Bytes, want.Bytes) || proof.Signer != "release@acme.example" {
+			t.Errorf("%q proves %+v", certificate, proof)
+		}
+	})
+}
+
+// Whatever the bytes of a bundle, only one around the very statement, by the very identity, verifies; nothing is a panic.
+func FuzzDetached(f *testing.F) {
+	public, err := PublicGood()
+	if err != nil {
+		f.Fatal(err)
+	}
+	good, err := data.Bundle(&testing.T{}, "dsse.sigstore.json").MarshalJSON()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	_, recorded, _ := readRecording(f, "cosign-v3-certificate.json")
+	for _, raw := range recorded.blobs {
+		f.Add(raw)
+	}
+	var b bundle.Bundle
+	if err := b.UnmarshalJSON(good); err != nil {
+		f.Fatal(err)
+	}
+	payload := b.GetDsseEnvelope().GetPayload()
+	id := Identity{Issuer: "https://github.com/login/oauth", Subject: "brian@dehamer.com"}
+	a := digestOf(f, "sha512:bbfd372fc9beeb777fe35d05bb10c0c70a9733d366a75fed7dd18866c7391de3ee7e88ba74dd47abf3e15c845e547fcf0e5c3da80854c751554224d3a6d4e55f")
+	if _, err := (Detached{Bundle: good, Identity: &id, Root: public, Artifact: a}).verify(); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if _, err := (Detached{Bundle: raw, Identity: &id, Root: public, Artifact: a}).verify(); err != nil {
+			return
+		}
+		var b bundle.Bundle
+		if err := b.UnmarshalJSON(raw); err != nil || !bytes.Equal(b.GetDsseEnvelope().GetPayload(), payload) {
+			t.Errorf("%q verifies", raw)
 		}
 	})
 }

@@ -24,61 +24,138 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature/options"
 )
 
-// keyAuthority is whoever holds the private half of a key. Its signatures need no log and no timestamp: the key itself is
-// what is trusted, for as long as it is configured.
+// Key says what signatures an authority makes that holds the private half of a key.
+//
+// Without more, they need no log and no timestamp: the key itself is what is trusted, for as long as it is configured. With a
+// validity, a signature counts only with a trusted time inside of it: without one, nobody could tell what was signed before
+// the key was lost from what was signed after.
+type Key struct {
+	// Public is ECDSA on P-256, P-384 or P-521, Ed25519, or RSA of at least 2048 bits.
+	Public crypto.PublicKey
+
+	ValidFrom  time.Time // a signature before it does not count; zero: from ever
+	ValidUntil time.Time // a signature at this time, or after it, does not count; zero: for ever
+	Revoked    bool      // no signature counts
+	Logged     bool      // a signature counts only with an entry in a transparency log of Root
+
+	// Root is who says the time of a signature. It is needed with a validity or Logged, and means nothing without.
+	Root *TrustRoot
+}
+
+func (k Key) bounded() bool { return k.Logged || !k.ValidFrom.IsZero() || !k.ValidUntil.IsZero() }
+
+// keyAuthority is whoever holds the private half of a key.
 type keyAuthority struct {
 	name        string
 	fingerprint string
+	signer      string // the key's own fingerprint
 	key         *trustedKey
-	bundles     *verify.Verifier
+	revoked     bool
+	signed      *check // that the key signed, whenever that was
+	timed       checks // that it signed when it was valid; nil where that does not matter
 }
 
-// NewKeyAuthority returns the authority that holds the private half of pub: ECDSA on P-256, P-384 or P-521, Ed25519, or RSA
-// of at least 2048 bits. Its fingerprint is the SHA-256 of the key in PKIX form, in hexadecimal.
+// NewKeyAuthority returns the authority that holds the private half of pub. Its fingerprint is the SHA-256 of the key in PKIX
+// form, in hexadecimal.
 func NewKeyAuthority(name string, pub crypto.PublicKey) (Authority, error) {
-	key, err := newTrustedKey(pub)
+	return NewBoundedKeyAuthority(name, Key{Public: pub})
+}
+
+// NewBoundedKeyAuthority returns the authority that holds the private half of a key, for as long as the key is valid.
+func NewBoundedKeyAuthority(name string, k Key) (Authority, error) {
+	a, err := newKeyAuthority(name, k)
 	if err != nil {
 		return nil, fmt.Errorf("authority %q: %w", name, err)
 	}
-	der, err := x509.MarshalPKIXPublicKey(pub)
+	return a, nil
+}
+
+func newKeyAuthority(name string, k Key) (*keyAuthority, error) {
+	key, err := newTrustedKey(k.Public)
 	if err != nil {
-		return nil, fmt.Errorf("authority %q: %w", name, err)
+		return nil, err
 	}
+	key.from, key.until = k.ValidFrom, k.ValidUntil
+	if !k.ValidFrom.IsZero() && !k.ValidUntil.IsZero() && !k.ValidFrom.Before(k.ValidUntil) {
+		return nil, errors.New("a key that is valid until before it is valid from")
+	}
+	der, err := x509.MarshalPKIXPublicKey(k.Public)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(der)
+	a := &keyAuthority{name: name, signer: hex.EncodeToString(sum[:]), key: key, revoked: k.Revoked}
+	a.fingerprint = a.signer
 
 	// Whatever key a bundle hints at, it is checked against this one: a hint is a claim, and following it could only lead
 	// away from the key that is trusted.
 	material := root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) { return key, nil })
-	bundles, err := verify.NewVerifier(material, verify.WithNoObserverTimestamps(), verify.WithoutStatementPredicate())
-	if err != nil {
-		return nil, fmt.Errorf("authority %q: %w", name, err)
+	if a.signed, err = newCheck(material, needs{}, nil); err != nil {
+		return nil, err
 	}
-	sum := sha256.Sum256(der)
-	return &keyAuthority{name: name, fingerprint: hex.EncodeToString(sum[:]), key: key, bundles: bundles}, nil
+	rootPrint := ""
+	if k.bounded() {
+		if k.Root == nil {
+			return nil, errors.New("a key with a validity, and no trusted root that says the time of a signature")
+		}
+		rootPrint = k.Root.fingerprint
+		if a.timed, err = timed(root.TrustedMaterialCollection{material, k.Root}, k.Root, k.Logged, nil); err != nil {
+			return nil, err
+		}
+	}
+	if k.bounded() || k.Revoked {
+		a.fingerprint = fingerprintOf("key", a.signer, k.ValidFrom, k.ValidUntil, k.Revoked, k.Logged, rootPrint)
+	}
+	return a, nil
 }
 
 func (a *keyAuthority) Name() string        { return a.name }
 func (a *keyAuthority) Fingerprint() string { return a.fingerprint }
 
-func (a *keyAuthority) CheckSimpleSigning(payload, sig []byte) error {
-	return a.key.VerifySignature(bytes.NewReader(sig), bytes.NewReader(payload))
+func (a *keyAuthority) CheckTagSignature(sig *TagSignature) (Proof, error) {
+	if err := a.key.VerifySignature(bytes.NewReader(sig.Signature), bytes.NewReader(sig.Payload)); err != nil {
+		return Proof{}, failure(SignatureInvalid, "does not verify: %v", err)
+	}
+	return a.whileValid(sig.keyed, bytesArtifact(sig.Payload))
 }
 
-func (a *keyAuthority) CheckBundle(b *bundle.Bundle, d digest.Digest) error {
-	sum, err := hex.DecodeString(d.Encoded())
+func (a *keyAuthority) CheckBundle(b *bundle.Bundle, d digest.Digest) (Proof, error) {
+	subject, err := sumOf(d)
 	if err != nil {
-		return fmt.Errorf("digest %s: %w", d, err)
+		return Proof{}, err
 	}
-	// WithKey: a certificate inside the bundle is nobody's that we know.
-	_, err = a.bundles.Verify(b, verify.NewPolicy(verify.WithArtifactDigest(d.Algorithm().String(), sum), verify.WithKey()))
-	return err
+	if _, err := a.signed.verify(b, subject); err != nil {
+		return Proof{}, err
+	}
+	return a.whileValid(func() (verify.SignedEntity, error) { return b, nil }, subject)
+}
+
+// whileValid proves of a signature, which the key made, that it made it while it was valid.
+func (a *keyAuthority) whileValid(entity func() (verify.SignedEntity, error), signed artifact) (Proof, error) {
+	if a.revoked {
+		return Proof{}, failure(KeyRevoked, "was made with a key that is revoked")
+	}
+	proof := Proof{Signer: a.signer}
+	if a.timed != nil {
+		e, err := entity()
+		if err != nil {
+			return Proof{}, err
+		}
+		if proof, err = a.timed.verify(e, signed); err != nil {
+			return Proof{}, err
+		}
+		proof.Signer = a.signer
+	}
+	return proof, nil
 }
 
 // trustedKey verifies signatures under one public key. Signers hash differently: cosign v2 takes SHA-256 with any key,
 // cosign v3 the hash that suits the curve, and Ed25519 is used with and without hashing first. Each way is tried; all of
 // them need the private key.
 type trustedKey struct {
-	pub  crypto.PublicKey
-	ways []signature.Verifier
+	pub         crypto.PublicKey
+	ways        []signature.Verifier
+	from, until time.Time // zero: open
 }
 
 var _ root.TimeConstrainedVerifier = (*trustedKey)(nil)
@@ -141,8 +218,16 @@ func (k *trustedKey) VerifySignature(sig, message io.Reader, opts ...signature.V
 		return fmt.Errorf("read message: %w", err)
 	}
 
+	var sum []byte
+	for _, o := range opts {
+		o.ApplyDigest(&sum)
+	}
 	err = errNoWay // should there be no way to verify, nothing verifies
 	for _, way := range k.ways {
+		// Ed25519 without hashing signs messages, never digests: it would take the message for an empty one.
+		if _, ok := way.(*signature.ED25519Verifier); ok && sum != nil {
+			continue
+		}
 		if err = way.VerifySignature(bytes.NewReader(s), bytes.NewReader(m), opts...); err == nil {
 			return nil
 		}
@@ -158,7 +243,9 @@ func (k *trustedKey) PublicKey(...signature.PublicKeyOption) (crypto.PublicKey, 
 }
 
 // ValidAtTime implements [root.TimeConstrainedVerifier].
-func (k *trustedKey) ValidAtTime(time.Time) bool { return true }
+func (k *trustedKey) ValidAtTime(at time.Time) bool {
+	return (k.from.IsZero() || !at.Before(k.from)) && (k.until.IsZero() || at.Before(k.until))
+}
 
 // ParsePublicKeyPEM reads a file that holds one public key in PKIX form (BEGIN PUBLIC KEY), as cosign and openssl write it,
 // and nothing else: which of two keys would be trusted must not depend on the reader.

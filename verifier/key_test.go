@@ -148,7 +148,10 @@ type fakeAuthority struct {
 	check func() error
 }
 
-func (a fakeAuthority) Name() string                                    { return a.name }
-func (a fakeAuthority) Fingerprint() string                             { return "fingerprint of " + a.name }
-func (a fakeAuthority) CheckSimpleSigning([]byte, []byte) error         { return a.check() }
-func (a fakeAuthority) CheckBundle(*bundle.Bundle, digest.Digest) error { return a.check() }
+func (a fakeAuthority) Name() string        { return a.name }
+func (a fakeAuthority) Fingerprint() string { return "fingerprint of " + a.name }
+
+func (a fakeAuthority) CheckTagSignature(*TagSignature) (Proof, error) { return Proof{}, a.check() }
+func (a fakeAuthority) CheckBundle(*bundle.Bundle, digest.Digest) (Proof, error) {
+	return Proof{}, a.check()
+}

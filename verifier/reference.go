@@ -13,8 +13,14 @@ import (
 //
 // A signature is so bound to its repository: what was signed as dev/app is not signed as prod/app.
 func SameRepository(repo, ref string) bool {
+	if repo == "" {
+		return false
+	}
+	if ref == repo {
+		return true // the parser would take app for library/app
+	}
 	named, err := reference.ParseNormalizedNamed(ref)
-	if err != nil || repo == "" {
+	if err != nil {
 		return false
 	}
 	host, path := strings.ToLower(reference.Domain(named)), reference.Path(named)

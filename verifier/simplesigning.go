@@ -120,29 +120,65 @@ func (v *Verifier) simpleSignature(
 		return rejected(evidence, "a payload of %d bytes where the manifest says %d", len(payload), layer.Size)
 	}
 
-	signers := v.signers(func(a Authority) error { return a.CheckSimpleSigning(payload, sig) })
-	if len(signers) == 0 {
-		return rejected(evidence, "a signature by an unknown key")
+	attached := NewTagSignature(payload, sig, layer.Annotations)
+	proven, why := v.proofs(func(a Authority) (Proof, error) { return a.CheckTagSignature(attached) })
+	if len(proven) == 0 {
+		return rejectedSignature(evidence, why)
 	}
 	if err := v.checkSimpleSigning(s, payload); err != nil {
-		return rejected(evidence, "a signature by %s that %v", strings.Join(signers, " and "), err)
+		return rejectedAs(asFailure(err).Code, evidence, "a signature by %s that %v", names(proven), err)
 	}
-	return signedBy(signers, s, evidence)
+	return signedBy(proven, s, evidence)
 }
 
-// signers asks every authority, whatever the others said.
-func (v *Verifier) signers(check func(Authority) error) (names []string) {
+// proven is what one authority proved.
+type proven struct {
+	authority string
+	Proof
+}
+
+// proofs asks every authority, whatever the others said. Where none has a proof, why is the failure before which the most
+// held, and nil where there is none to tell.
+func (v *Verifier) proofs(check func(Authority) (Proof, error)) (all []proven, why *Failure) {
 	for _, a := range v.authorities {
-		if check(a) == nil {
-			names = append(names, a.Name())
+		proof, err := check(a)
+		if err == nil {
+			all = append(all, proven{a.Name(), proof})
+			continue
+		}
+		if f, ok := errors.AsType[*Failure](err); ok && f.further(why) {
+			why = f
 		}
 	}
-	return names
+	return all, why
 }
 
-func signedBy(signers []string, s policy.Subject, evidence digest.Digest) (f findings) {
-	for _, name := range signers {
-		f.signatures = append(f.signatures, policy.Signature{Authority: name, Signed: s.Digest, Evidence: evidence})
+func names(all []proven) string {
+	var names []string
+	for _, p := range all {
+		names = append(names, p.authority)
+	}
+	return strings.Join(names, " and ")
+}
+
+// rejectedSignature says of a signature that nobody made why it does not count. To say that a key is unknown is to say
+// less than the library does: its words are about one authority of many.
+func rejectedSignature(evidence digest.Digest, why *Failure) findings {
+	if why == nil {
+		return rejected(evidence, "a signature by an unknown key")
+	}
+	switch why.Code {
+	case SignatureInvalid, KeyMismatch, CertificateMissing, NotVerified:
+		return rejectedAs(why.Code, evidence, "a signature by an unknown key")
+	}
+	return rejectedAs(why.Code, evidence, "a signature that %v", why)
+}
+
+func signedBy(all []proven, s policy.Subject, evidence digest.Digest) (f findings) {
+	for _, p := range all {
+		f.signatures = append(f.signatures, policy.Signature{
+			Authority: p.authority, Signer: p.Signer, Time: p.Time, Signed: s.Digest, Evidence: evidence,
+		})
 	}
 	return f
 }
@@ -163,21 +199,21 @@ type simpleSigning struct {
 	Optional map[string]any `json:"optional"`
 }
 
-// checkSimpleSigning reads a verified payload. The error continues the sentence "a signature that ...".
+// checkSimpleSigning reads a verified payload. The error is a [Failure] that continues the sentence "a signature that ...".
 func (v *Verifier) checkSimpleSigning(s policy.Subject, payload []byte) error {
 	var p simpleSigning
 	if err := strictjson.DecodeExact(payload, &p); err != nil {
-		return fmt.Errorf("cannot be read: %w", err)
+		return failure(StatementInvalid, "cannot be read: %v", err)
 	}
 	critical := p.Critical
 	if critical.Type != simpleSigningType {
-		return fmt.Errorf("is of type %.60q", critical.Type)
+		return failure(StatementInvalid, "is of type %.60q", critical.Type)
 	}
 	if critical.Image.DockerManifestDigest != s.Digest.String() {
-		return fmt.Errorf("is for another image, %.80q", critical.Image.DockerManifestDigest)
+		return failure(ArtifactMismatch, "is for another image, %.19q", critical.Image.DockerManifestDigest)
 	}
 	if !v.sameRepository(s.Repo, critical.Identity.DockerReference) {
-		return fmt.Errorf("is for another repository, %.120q", critical.Identity.DockerReference)
+		return failure(RepositoryMismatch, "is for another repository, %.120q", critical.Identity.DockerReference)
 	}
 	return nil
 }

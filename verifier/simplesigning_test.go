@@ -24,7 +24,9 @@ func TestASignatureUnderTheTagIsProven(t *testing.T) {
 	m, s, key := newMemory(), aSubject(), newSigner(t)
 	at := m.signTag(t, s, key)
 	ev := verified(t, newVerifier(t, m, key.authority(t, "gateway")), s)
-	want := policy.Signature{Authority: "gateway", Signed: s.Digest, Evidence: at.Digest}
+	want := policy.Signature{
+		Authority: "gateway", Signer: key.authority(t, "gateway").Fingerprint(), Signed: s.Digest, Evidence: at.Digest,
+	}
 	if len(ev.Signatures) != 1 || ev.Signatures[0] != want || len(ev.Rejected) != 0 || ev.Pinned {
 		t.Errorf("got %+v, want %+v alone", ev, want)
 	}
@@ -290,4 +292,34 @@ func errOf(err error) error {
 		return undecided.Cause
 	}
 	return err
+}
+
+func TestWhatDoesNotCountHasACode(t *testing.T) {
+	s, key := aSubject(), newSigner(t)
+	other := policy.Subject{Repo: s.Repo, Digest: digest.FromString("another image")}
+	for code, payload := range map[FailureCode][]byte{
+		ArtifactMismatch:   payloadFor(other, s.Repo),
+		RepositoryMismatch: payloadFor(s, "registry.example/dev/app"),
+		StatementInvalid:   []byte("{}"),
+	} {
+		m := newMemory()
+		m.putManifest(t, s.Repo, image(m.layer(s.Repo, payload, key.sign(t, payload))), signatureTag(s))
+		ev := verified(t, newVerifier(t, m, key.authority(t, "gateway")), s)
+		if len(ev.Rejected) != 1 || ev.Rejected[0].Code != string(code) {
+			t.Errorf("got %+v, want %s", ev.Rejected, code)
+		}
+	}
+	for code, raw := range map[FailureCode][]byte{
+		BundleMalformed:  []byte("junk"),
+		ArtifactMismatch: newBundle(t, key, statementFor(other.Digest, signPredicate)).json(t),
+		StatementInvalid: newBundle(t, key, []byte("{}")).json(t),
+		SignatureInvalid: newBundle(t, newSigner(t), statementFor(s.Digest, signPredicate)).json(t),
+	} {
+		m := newMemory()
+		m.refer(t, s, raw, nil)
+		ev := verified(t, newVerifier(t, m, key.authority(t, "gateway")), s)
+		if len(ev.Rejected) != 1 || ev.Rejected[0].Code != string(code) {
+			t.Errorf("got %+v, want %s", ev.Rejected, code)
+		}
+	}
 }

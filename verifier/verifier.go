@@ -9,6 +9,9 @@
 //   - cosign v3's bundles: manifests that refer to the subject (OCI 1.1), each with a Sigstore bundle around an in-toto
 //     statement, whose predicate type says that it is a signature.
 //
+// Attestations come in bundles as well, and in cosign v2's envelopes under the tag sha256-<hex>.att. They are read where a
+// rule needs them: see [Verifier.WithNeeds].
+//
 // Every piece of evidence is checked against every authority. What verifies is listed as a signature; what was found but
 // does not count is listed as rejected, with the reason. An error is neither: it says that something could not be read, so
 // that nobody knows what is there. What cannot be fetched is never taken for absent, and absence is only what a registry
@@ -34,6 +37,8 @@ type Verifier struct {
 	source         Source
 	authorities    []Authority
 	sameRepository func(repo, reference string) bool
+	needs          func(repo string) policy.Needs // nil for none
+	large          chan struct{}                  // held while one large attestation is in memory
 }
 
 // New returns a verifier that reads from source. Each authority has a name and a fingerprint of its own. Without any
@@ -45,7 +50,7 @@ func New(source Source, authorities []Authority) (*Verifier, error) {
 	if err := checkAuthorities(authorities); err != nil {
 		return nil, err
 	}
-	return &Verifier{source: source, authorities: slices.Clone(authorities), sameRepository: SameRepository}, nil
+	return &Verifier{source: source, authorities: slices.Clone(authorities), sameRepository: SameRepository, large: make(chan struct{}, 1)}, nil
 }
 
 // WithSameRepository returns a verifier that decides with same, instead of [SameRepository], whether a signature's
@@ -75,7 +80,7 @@ func (v *Verifier) verify(ctx context.Context, s policy.Subject) (policy.Evidenc
 	ctx, cancel := context.WithTimeout(ctx, MaxTime)
 	defer cancel()
 
-	var tagged, referring findings
+	var tagged, attached, referring findings
 	places, ctx := errgroup.WithContext(ctx)
 	places.Go(guarded(func() (err error) {
 		tagged, err = v.tagged(ctx, s)
@@ -85,11 +90,19 @@ func (v *Verifier) verify(ctx context.Context, s policy.Subject) (policy.Evidenc
 		referring, err = v.referring(ctx, s)
 		return err
 	}))
+	if v.needsOf(s).Attestations() {
+		places.Go(guarded(func() (err error) {
+			attached, err = v.attached(ctx, s)
+			return err
+		}))
+	}
 	if err := places.Wait(); err != nil {
 		return policy.Evidence{}, err
 	}
-	all := join([]findings{tagged, referring})
-	return policy.Evidence{Signatures: all.signatures, Rejected: all.rejected}, nil
+	all := join([]findings{tagged, attached, referring})
+	return policy.Evidence{
+		Signatures: all.signatures, Attestations: all.attestations, Unread: all.unread, Rejected: all.rejected,
+	}, nil
 }
 
 // checkSubject accepts SHA-256 only: it is what the .sig tag and every signer name a subject by, and a second name for a
@@ -123,13 +136,17 @@ func (e *UndecidedError) Is(target error) bool {
 
 // findings is what was found in one place.
 type findings struct {
-	signatures []policy.Signature
-	rejected   []policy.Rejection
+	signatures   []policy.Signature
+	attestations []policy.Attestation
+	unread       []policy.Rejection
+	rejected     []policy.Rejection
 }
 
 func join(all []findings) (sum findings) {
 	for _, f := range all {
 		sum.signatures = append(sum.signatures, f.signatures...)
+		sum.attestations = append(sum.attestations, f.attestations...)
+		sum.unread = append(sum.unread, f.unread...)
 		sum.rejected = append(sum.rejected, f.rejected...)
 	}
 	return sum
@@ -137,6 +154,12 @@ func join(all []findings) (sum findings) {
 
 func rejected(evidence digest.Digest, format string, args ...any) findings {
 	return findings{rejected: []policy.Rejection{{Evidence: evidence, Why: oneLine(fmt.Sprintf(format, args...))}}}
+}
+
+func rejectedAs(code FailureCode, evidence digest.Digest, format string, args ...any) findings {
+	f := rejected(evidence, format, args...)
+	f.rejected[0].Code = string(code)
+	return f
 }
 
 // oneLine makes a reason fit for a log and a terminal: what it quotes was written by whoever attached the evidence.

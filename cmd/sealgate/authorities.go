@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,18 +47,21 @@ func (b *builder) loadKey(c *Config, s Signer) (*signer.Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	if b.openKey != nil {
+		return b.openKey(path, password)
+	}
 	return signer.LoadKeyFile(path, password)
 }
 
-// openAuthorities reads the authorities' public keys, and gives their fingerprints by name.
+// openAuthorities reads what authorities are checked with, and gives their fingerprints by name.
 func openAuthorities(l *Loaded, signerKeys map[string]*signer.Key) (all []verifier.Authority, fingerprints map[string]string, problems Problems) {
 	fingerprints = map[string]string{}
 	names := map[string]string{} // by fingerprint
 	for i, a := range l.Config.Authorities {
 		at := fmt.Sprintf("authorities[%d]", i)
-		authority, err := openAuthority(a, signerKeys)
+		authority, where, err := openAuthority(a, signerKeys)
 		if err != nil {
-			problems = append(problems, l.problem(at+".key.file", "%v", err))
+			problems = append(problems, l.problem(at+where, "%v", err))
 			continue
 		}
 		if authority == nil {
@@ -71,23 +76,117 @@ func openAuthorities(l *Loaded, signerKeys map[string]*signer.Key) (all []verifi
 	return all, fingerprints, problems
 }
 
-func openAuthority(a Authority, signerKeys map[string]*signer.Key) (verifier.Authority, error) {
-	if a.Signer != "" {
+// openAuthority opens one; where is the setting that an error is about.
+func openAuthority(a Authority, signerKeys map[string]*signer.Key) (made verifier.Authority, where string, err error) {
+	switch {
+	case a.Signer != "":
 		key := signerKeys[a.Signer]
 		if key == nil {
-			return nil, nil
+			return nil, "", nil
 		}
-		return verifier.NewKeyAuthority(a.Name, key.Public())
+		made, err = verifier.NewKeyAuthority(a.Name, key.Public())
+		return made, ".signer", err
+	case a.Keyless != nil:
+		return openKeyless(a.Name, *a.Keyless)
+	case a.Certificate != nil:
+		return openCertificate(a.Name, *a.Certificate)
 	}
-	raw, err := readBounded(a.Key.File, maxPublicKeyFile, 0)
+	return openKey(a.Name, a.Key)
+}
+
+func openKey(name string, k PublicKey) (made verifier.Authority, where string, err error) {
+	key := verifier.Key{Revoked: k.Revoked, Logged: k.Logged}
+	if key.Public, err = readPublicKey(k.File); err != nil {
+		return nil, ".key.file", err
+	}
+	if key.ValidFrom, err = k.ValidFrom.time(); err != nil {
+		return nil, ".key.valid_from", err
+	}
+	if key.ValidUntil, err = k.ValidUntil.time(); err != nil {
+		return nil, ".key.valid_until", err
+	}
+	if k.bounded() {
+		if key.Root, err = readTrustedRoot(k.TrustedRoot); err != nil {
+			return nil, ".key.trusted_root", err
+		}
+	}
+	made, err = verifier.NewBoundedKeyAuthority(name, key)
+	return made, ".key", err
+}
+
+func openKeyless(name string, k Keyless) (made verifier.Authority, where string, err error) {
+	trusted, err := readTrustedRoot(k.TrustedRoot)
 	if err != nil {
-		return nil, fmt.Errorf("public key %s: %w", a.Key.File, err)
+		return nil, ".keyless.trusted_root", err
+	}
+	made, err = verifier.NewKeylessAuthority(name, verifier.Keyless{
+		Identity: verifier.Identity{
+			Issuer: k.Issuer, Subject: k.Subject, SubjectPattern: k.SubjectRegexp,
+			SourceRepository: k.SourceRepository, SourceRef: k.SourceRef, Workflow: k.Workflow, Trigger: k.Trigger,
+		},
+		Root:                         trusted,
+		WithoutTransparencyLogUnsafe: k.WithoutTransparencyLogUnsafe, WithoutSCTUnsafe: k.WithoutSCTUnsafe,
+	})
+	return made, ".keyless", err
+}
+
+func openCertificate(name string, c Certificate) (made verifier.Authority, where string, err error) {
+	own := verifier.Certificate{Identity: verifier.Identity{Issuer: c.Issuer, Subject: c.Subject, SubjectPattern: c.SubjectRegexp}}
+	if own.Roots, err = readCertificates(c.Roots); err != nil {
+		return nil, ".certificate.roots", err
+	}
+	if c.Intermediates != "" {
+		if own.Intermediates, err = readCertificates(c.Intermediates); err != nil {
+			return nil, ".certificate.intermediates", err
+		}
+	}
+	if c.TrustedRoot != "" {
+		if own.Root, err = readTrustedRoot(c.TrustedRoot); err != nil {
+			return nil, ".certificate.trusted_root", err
+		}
+	}
+	made, err = verifier.NewCertificateAuthority(name, own)
+	return made, ".certificate", err
+}
+
+// readTrustedRoot reads a trusted_root.json, or the root that is built in where none is named.
+func readTrustedRoot(file string) (*verifier.TrustRoot, error) {
+	if file == "" || file == publicGood {
+		return verifier.PublicGood()
+	}
+	raw, err := readBounded(file, verifier.MaxTrustRoot, 0)
+	if err != nil {
+		return nil, fmt.Errorf("trusted root %s: %w", file, err)
+	}
+	trusted, err := verifier.ParseTrustRoot(raw)
+	if err != nil {
+		return nil, fmt.Errorf("trusted root %s: %w", file, err)
+	}
+	return trusted, nil
+}
+
+func readCertificates(file string) ([]*x509.Certificate, error) {
+	raw, err := readBounded(file, maxPublicKeyFile, 0)
+	if err != nil {
+		return nil, fmt.Errorf("certificates %s: %w", file, err)
+	}
+	all, err := verifier.ParseCertificatesPEM(raw)
+	if err != nil {
+		return nil, fmt.Errorf("certificates %s: %w", file, err)
+	}
+	return all, nil
+}
+
+func readPublicKey(file string) (crypto.PublicKey, error) {
+	raw, err := readBounded(file, maxPublicKeyFile, 0)
+	if err != nil {
+		return nil, fmt.Errorf("public key %s: %w", file, err)
 	}
 	public, err := verifier.ParsePublicKeyPEM(raw)
 	if err != nil {
-		return nil, fmt.Errorf("public key %s: %w", a.Key.File, err)
+		return nil, fmt.Errorf("public key %s: %w", file, err)
 	}
-	return verifier.NewKeyAuthority(a.Name, public)
+	return public, nil
 }
 
 // known is what policies may refer to. A name whose key did not load is known without a fingerprint, so that the policies
@@ -102,6 +201,9 @@ func known(l *Loaded, authorities map[string]string, keys map[string]*signer.Key
 		if key := keys[s.Name]; key != nil {
 			k.Signers[s.Name] = key.Fingerprint()
 		}
+	}
+	for _, group := range l.Config.Clients.Groups {
+		k.Groups = append(k.Groups, group.Name)
 	}
 	return k
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/sealgate/sealgate/gateway"
+	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/signer"
@@ -18,11 +19,14 @@ const maxTLSFile = 1 << 20 // bytes of a certificate with its chain, or of its k
 // same in the next, with its connections, tokens and locks, and the embedded one is never opened twice. It is not safe for
 // concurrent use.
 type builder struct {
-	getenv func(string) string
-	dry    bool // check only: open no registry
+	getenv  func(string) string
+	openKey func(file string, password []byte) (*signer.Key, error) // nil: [signer.LoadKeyFile]
+	dry     bool                                                    // check only: open no registry
+	alone   bool                                                    // the regime answers nobody but us, so nobody has to log in
 
 	registries []standingRegistry
 	layers     *inspect.Layers // what was found in layers; nil remembers nothing
+	desk       *clients.Desk   // where clients log in; nil until a configuration knows some
 }
 
 // built is what a configuration became.
@@ -54,6 +58,8 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	if made.Certificate, err = loadCertificate(l.Config.Listen.TLS); err != nil {
 		problems = append(problems, l.problem("listen.tls", "%v", err))
 	}
+	users, more := readUsers(l)
+	problems = append(problems, more...)
 	wanted, more := readRegistries(l)
 	problems = append(problems, more...)
 	if len(problems) > 0 {
@@ -69,6 +75,10 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		return made, nil
 	}
 
+	directory, problems := b.openClients(l, users)
+	if len(problems) > 0 {
+		return nil, problems.orNil()
+	}
 	registries, problems := b.openRegistries(l, wanted, made)
 	if len(problems) > 0 {
 		b.drop(made)
@@ -83,7 +93,8 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	made.Regime = &gateway.Regime{
 		Policy:     compiled,
 		Registries: registries,
-		Verifier: verifier.NewCache(proven.WithSameRepository(sameRepository(registries)), verifier.CacheOptions{
+		Clients:    directory,
+		Verifier: verifier.NewCache(proven.WithSameRepository(sameRepository(registries)).WithNeeds(needs(compiled)), verifier.CacheOptions{
 			TTL: l.Config.Verification.CacheTTL, Entries: l.Config.Verification.CacheEntries,
 		}),
 		Inspector: inspect.Inspector{Blobs: registries, Layers: b.layers},
@@ -107,6 +118,11 @@ func sameRepository(registries *upstream.Registries) func(repo, reference string
 		_, name, ok := registries.Find(repo)
 		return verifier.SameRepository(repo, reference) || ok && verifier.SameRepository(name, reference)
 	}
+}
+
+// needs tells a verifier which attestations the policy asks for. A verifier, with what it remembers, belongs to one policy.
+func needs(p *policy.Policy) func(repo string) policy.Needs {
+	return func(repo string) policy.Needs { return p.Rule(repo).Needs() }
 }
 
 func loadCertificate(t TLS) (*tls.Certificate, error) {

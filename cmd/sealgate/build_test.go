@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -32,6 +33,33 @@ var encryptedKey = sync.OnceValues(func() ([]byte, error) {
 	}
 	return os.ReadFile(file)
 })
+
+// openedKey is encryptedKey, opened.
+var openedKey = sync.OnceValues(func() (*signer.Key, error) {
+	raw, err := encryptedKey()
+	if err != nil {
+		return nil, err
+	}
+	directory, err := os.MkdirTemp("", "sealgate-test-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(directory)
+	file := filepath.Join(directory, "key")
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
+		return nil, err
+	}
+	return signer.LoadKeyFile(file, []byte(testPassword))
+})
+
+// openTestKey is [signer.LoadKeyFile] without the second of key derivation for a file that is surely encryptedKey.
+func openTestKey(file string, password []byte) (*signer.Key, error) {
+	raw, err := readBounded(file, maxConfigFile, 0o177)
+	if want, _ := encryptedKey(); err == nil && bytes.Equal(raw, want) && string(password) == testPassword {
+		return openedKey()
+	}
+	return signer.LoadKeyFile(file, password)
+}
 
 // newStorage is a directory with a configuration file, and in data/ the gateway's key and its password.
 func newStorage(t testing.TB, yaml string) (file string) {
@@ -71,7 +99,7 @@ func buildFile(file string, getenv func(string) string) (*built, error) {
 	if err != nil {
 		return nil, err
 	}
-	return (&builder{getenv: getenv, dry: true}).build(loaded)
+	return (&builder{getenv: getenv, openKey: openTestKey, dry: true}).build(loaded)
 }
 
 func TestAKeyThatCannotBeUsedIsAnErrorThatSaysWhatToDo(t *testing.T) {
@@ -258,7 +286,7 @@ func TestAnyOtherKeyIsNeverGenerated(t *testing.T) {
 func TestRegistriesThatDidNotChangeStayTheSame(t *testing.T) {
 	t.Parallel()
 	file := newStorage(t, onePolicy+"registries:\n  - {name: local, embedded: true}\n  - {name: a, prefix: a/, url: \"https://a.acme.dev\"}\n")
-	b := &builder{getenv: noEnvironment}
+	b := &builder{getenv: noEnvironment, openKey: openTestKey}
 	build := func() *built {
 		t.Helper()
 		loaded, err := load(file, Overrides{}, nil)

@@ -24,6 +24,9 @@ type Config struct {
 	// Storage is where the gateway keeps what it knows.
 	Storage Storage `mapstructure:"storage"`
 
+	// Clients says who may ask. Without it nobody is asked who he is.
+	Clients Clients `mapstructure:"clients"`
+
 	// Registries stand behind the gateway. The longest matching prefix wins. Default: one that is embedded, named local,
 	// with an empty prefix.
 	Registries []Registry `mapstructure:"registries"`
@@ -82,6 +85,29 @@ type Storage struct {
 	Directory string `mapstructure:"directory"`
 }
 
+// Clients says who may ask: people and machines with a name and password, and those that do not say who they are. What
+// each may do is said by allow in the policies.
+type Clients struct {
+	// Anonymous lets clients in that do not log in. Default true without htpasswd, and false with it.
+	Anonymous bool `mapstructure:"anonymous"`
+
+	// Htpasswd is a file of names and bcrypt hashes, as htpasswd -B makes it. Others must not be able to read it. Who is
+	// removed from it, or gets another password, is a stranger with the next request. Default empty: nobody can log in.
+	Htpasswd string `mapstructure:"htpasswd"`
+
+	// Groups are names for several clients, for allow in the policies.
+	Groups []Group `mapstructure:"groups"`
+}
+
+// Group is a name for several clients.
+type Group struct {
+	// Name is what policies call it.
+	Name string `mapstructure:"name"`
+
+	// Members are the names of clients.
+	Members []string `mapstructure:"members"`
+}
+
 // Registry is one registry behind the gateway: embedded, or reached by URL.
 type Registry struct {
 	// Name is what the log calls it, and what containerd asks for with ?ns=NAME.
@@ -130,7 +156,7 @@ func (c *Credentials) takeWord(word string) error {
 	return nil
 }
 
-// Authority is somebody whose signature we can check: exactly one of signer and key is set.
+// Authority is somebody whose signature we can check: exactly one of signer, key, keyless and certificate is set.
 type Authority struct {
 	// Name is what policies call it.
 	Name string `mapstructure:"name"`
@@ -140,12 +166,117 @@ type Authority struct {
 
 	// Key is a public key.
 	Key PublicKey `mapstructure:"key"`
+
+	// Keyless is an identity to which a Fulcio issues certificates.
+	Keyless *Keyless `mapstructure:"keyless"`
+
+	// Certificate is a subject of one's own certificate authority.
+	Certificate *Certificate `mapstructure:"certificate"`
 }
 
-// PublicKey names a public key.
+// PublicKey names a public key, and when it counts.
 type PublicKey struct {
 	// File holds one public key in PEM: ECDSA on P-256, P-384 or P-521, Ed25519, or RSA of at least 2048 bits.
 	File string `mapstructure:"file"`
+
+	// ValidFrom is a date, such as 2026-01-01, whose beginning in UTC is meant, or a time, such as 2026-01-01T12:00:00Z.
+	// A signature before it does not count. With valid_from or valid_until, a signature needs a trusted time. Default: from
+	// ever.
+	ValidFrom Moment `mapstructure:"valid_from"`
+
+	// ValidUntil is a date or a time. A signature at or after it does not count. Default: for ever.
+	ValidUntil Moment `mapstructure:"valid_until"`
+
+	// Revoked lets no signature of the key count. The name stays known to policies. Default false.
+	Revoked bool `mapstructure:"revoked"`
+
+	// Logged lets a signature count only with an entry in a transparency log of the trusted root. Default false.
+	Logged bool `mapstructure:"logged"`
+
+	// TrustedRoot says whose logs and timestamp authorities are believed the time of a signature: public-good, or a
+	// trusted_root.json. Only with valid_from, valid_until or logged. Default public-good.
+	TrustedRoot string `mapstructure:"trusted_root"`
+}
+
+// Keyless is an identity to which a Fulcio issues certificates. What is set must be exactly what the certificate says. A
+// signature needs an entry in a transparency log, a trusted time and a certificate that was logged, as far as the trusted
+// root has certificate logs.
+type Keyless struct {
+	// Issuer is the OpenID Connect issuer, such as https://token.actions.githubusercontent.com. Required.
+	Issuer string `mapstructure:"issuer"`
+
+	// Subject is the email address or URI in the certificate. This or subject_regexp is required.
+	Subject string `mapstructure:"subject"`
+
+	// SubjectRegexp is a regular expression (RE2) that the whole subject must match.
+	SubjectRegexp string `mapstructure:"subject_regexp"`
+
+	// SourceRepository is the URL of the repository that was built, such as https://github.com/acme/app.
+	SourceRepository string `mapstructure:"source_repository"`
+
+	// SourceRef is the ref that was built, such as refs/heads/main.
+	SourceRef string `mapstructure:"source_ref"`
+
+	// Workflow is the URL of the workflow that was started, such as
+	// https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main. With a reusable workflow the subject is
+	// that one, and this is who called it.
+	Workflow string `mapstructure:"workflow"`
+
+	// Trigger is what started the workflow, such as push.
+	Trigger string `mapstructure:"trigger"`
+
+	// TrustedRoot is public-good, which is Sigstore's public instance as of the day that `sealgate version` names, or a
+	// trusted_root.json. Default public-good.
+	TrustedRoot string `mapstructure:"trusted_root"`
+
+	// WithoutTransparencyLogUnsafe accepts signatures that are in no transparency log: whoever steals the identity signs
+	// unseen. A timestamp authority must say the time then. Default false.
+	WithoutTransparencyLogUnsafe bool `mapstructure:"without_transparency_log_unsafe"`
+
+	// WithoutSCTUnsafe accepts certificates that are in no certificate log though the trusted root has one: what Fulcio
+	// should not have issued stays unseen. Default false.
+	WithoutSCTUnsafe bool `mapstructure:"without_sct_unsafe"`
+}
+
+// Certificate is a subject of one's own certificate authority. Its whole chain must be valid at the time of a signature.
+type Certificate struct {
+	// Roots is a PEM file with one to ten root certificates. Required.
+	Roots string `mapstructure:"roots"`
+
+	// Intermediates is a PEM file with up to ten certificates for the path to a root. Those that come with a signature are
+	// used as well. Default none.
+	Intermediates string `mapstructure:"intermediates"`
+
+	// Issuer is what the certificate's extension for the OpenID Connect issuer says, where the authority is a Fulcio.
+	// Default: whatever it says.
+	Issuer string `mapstructure:"issuer"`
+
+	// Subject is the email address or URI in the certificate. This or subject_regexp is required.
+	Subject string `mapstructure:"subject"`
+
+	// SubjectRegexp is a regular expression (RE2) that the whole subject must match.
+	SubjectRegexp string `mapstructure:"subject_regexp"`
+
+	// TrustedRoot says whose logs and timestamp authorities are believed the time of a signature: public-good, or a
+	// trusted_root.json; a signature without such a time does not count. Default none: the chain must be valid now.
+	TrustedRoot string `mapstructure:"trusted_root"`
+}
+
+// publicGood is the word for the trusted root that is built in.
+const publicGood = "public-good"
+
+// Moment is a date, of which the beginning in UTC is meant, or a time.
+type Moment string
+
+// time is zero for an empty moment.
+func (m Moment) time() (time.Time, error) {
+	if m == "" {
+		return time.Time{}, nil
+	}
+	if day, err := time.Parse(time.DateOnly, string(m)); err == nil {
+		return day, nil
+	}
+	return time.Parse(time.RFC3339, string(m))
 }
 
 // Signer is something that we sign with.
@@ -215,6 +346,7 @@ func defaults() Config {
 		Listen:       Listen{Address: "127.0.0.1:5000"},
 		Admin:        Admin{Address: "127.0.0.1:5001"},
 		Storage:      Storage{Directory: "sealgate-data"},
+		Clients:      Clients{Anonymous: true},
 		Registries:   []Registry{{Name: "local", Embedded: true, Credentials: Credentials{word: noCredentials}}},
 		Authorities:  []Authority{{Name: "gateway", Signer: "gateway"}},
 		Signers:      []Signer{{Name: "gateway", Formats: Formats{"auto"}}},

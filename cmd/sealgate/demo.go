@@ -40,7 +40,7 @@ to try it with docker; --once ends instead. Everything is in a temporary directo
   sealgate demo --once`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runDemo(cmd.Context(), cmd.OutOrStdout(), once)
+			return runDemo(cmd.Context(), cmd.OutOrStdout(), freeAddress(), once)
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "end after the tour")
@@ -63,7 +63,7 @@ policies:                                  # the first that matches a repository
     push: {image: {nonroot: deny}, seal: {signer: gateway}}
 `
 
-func runDemo(ctx context.Context, out io.Writer, once bool) (err error) {
+func runDemo(ctx context.Context, out io.Writer, address string, once bool) (err error) {
 	directory, err := os.MkdirTemp("", "sealgate-demo-")
 	if err != nil {
 		return fmt.Errorf("make a directory for the demo: %w", err)
@@ -71,7 +71,7 @@ func runDemo(ctx context.Context, out io.Writer, once bool) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(directory)) }()
 
 	d := &demo{ctx: ctx, narrator: newNarrator(out), directory: directory}
-	s, err := d.start()
+	s, err := d.start(address)
 	if err != nil {
 		return err
 	}
@@ -97,9 +97,9 @@ type demo struct {
 }
 
 // start runs the gateway, as serve would.
-func (d *demo) start() (*service, error) {
+func (d *demo) start(address string) (*service, error) {
 	file := filepath.Join(d.directory, "sealgate.yaml")
-	config := fmt.Sprintf(demoConfig, freeAddress())
+	config := fmt.Sprintf(demoConfig, address)
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ func alike(line string) string {
 
 func TestTheDemoTellsTheStoryOfTheREADME(t *testing.T) {
 	var out bytes.Buffer
-	if err := runDemo(t.Context(), &out, true); err != nil {
+	if err := runDemo(t.Context(), &out, "127.0.0.1:0", true); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
@@ -52,7 +52,7 @@ func TestTheDemoTellsTheStoryOfTheREADME(t *testing.T) {
 
 func TestTheDemoLeavesNothingBehind(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	if err := runDemo(t.Context(), new(bytes.Buffer), true); err != nil {
+	if err := runDemo(t.Context(), new(bytes.Buffer), "127.0.0.1:0", true); err != nil {
 		t.Fatal(err)
 	}
 	left, err := os.ReadDir(os.Getenv("TMPDIR"))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -183,5 +184,25 @@ func TestThreat125_ThePublicListenerHasNoAdminEndpoints(t *testing.T) {
 		if got := fmt.Sprint(e.raw("GET " + path + " HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n")); got != "[404]" {
 			t.Errorf("%s: answers %s, want [404]", path, got)
 		}
+	}
+}
+
+func TestThreat102_AClientThatDripsIsHungUpOn(t *testing.T) {
+	t.Parallel() // it waits for the real deadline
+	e := newEdge(t)
+	conn, err := net.Dial("tcp", e.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /v2/ HTTP/1.1\r\nHost: gate\r\nX-Slow: "); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(2*readHeaderTimeout + 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	var timeout net.Error
+	if _, err := io.Copy(io.Discard, conn); errors.As(err, &timeout) && timeout.Timeout() {
+		t.Error("half a header held a connection for longer than its deadline")
 	}
 }

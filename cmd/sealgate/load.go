@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"syscall"
+	"time"
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
@@ -76,6 +77,9 @@ func (l *Loaded) read(raw []byte) error {
 			l.Config.Signers[i].Formats = Formats{"auto"}
 		}
 	}
+	if l.has("clients.htpasswd") && !l.has("clients.anonymous") {
+		l.Config.Clients.Anonymous = false
+	}
 	if !l.has("registries") {
 		l.Config.Registries = standard.Registries
 	}
@@ -97,7 +101,7 @@ func decodeStrictly(raw []byte, into any) error {
 	return v.Unmarshal(into, func(d *mapstructure.DecoderConfig) {
 		d.ErrorUnused = true
 		d.WeaklyTypedInput = false
-		d.DecodeHook = mapstructure.ComposeDecodeHookFunc(takeWords, mapstructure.StringToTimeDurationHookFunc())
+		d.DecodeHook = mapstructure.ComposeDecodeHookFunc(takeWords, takeMoments, mapstructure.StringToTimeDurationHookFunc())
 	})
 }
 
@@ -109,6 +113,15 @@ func takeWords(from, to reflect.Type, data any) (any, error) {
 	value := reflect.New(to)
 	err := value.Interface().(wordTaker).takeWord(data.(string))
 	return value.Elem().Interface(), err
+}
+
+// takeMoments decodes what YAML took for a date.
+func takeMoments(_, to reflect.Type, data any) (any, error) {
+	at, ok := data.(time.Time)
+	if !ok || to != momentTag {
+		return data, nil
+	}
+	return Moment(at.Format(time.RFC3339Nano)), nil
 }
 
 // resolve makes paths absolute. Those in a file are relative to its directory, the defaults to the working directory.
@@ -135,12 +148,28 @@ func (c *Config) paths() map[string]*string {
 		"storage.directory":      &c.Storage.Directory,
 		"listen.tls.certificate": &c.Listen.TLS.Certificate,
 		"listen.tls.key":         &c.Listen.TLS.Key,
+		"clients.htpasswd":       &c.Clients.Htpasswd,
 	}
 	for i := range c.Registries {
 		all[fmt.Sprintf("registries[%d].credentials.password_file", i)] = &c.Registries[i].Credentials.PasswordFile
 	}
 	for i := range c.Authorities {
-		all[fmt.Sprintf("authorities[%d].key.file", i)] = &c.Authorities[i].Key.File
+		a, at := &c.Authorities[i], fmt.Sprintf("authorities[%d]", i)
+		all[at+".key.file"] = &a.Key.File
+		roots := map[string]*string{at + ".key.trusted_root": &a.Key.TrustedRoot}
+		if a.Keyless != nil {
+			roots[at+".keyless.trusted_root"] = &a.Keyless.TrustedRoot
+		}
+		if a.Certificate != nil {
+			roots[at+".certificate.trusted_root"] = &a.Certificate.TrustedRoot
+			all[at+".certificate.roots"] = &a.Certificate.Roots
+			all[at+".certificate.intermediates"] = &a.Certificate.Intermediates
+		}
+		for path, root := range roots {
+			if *root != publicGood { // a file of that name is ./public-good
+				all[path] = root
+			}
+		}
 	}
 	for i := range c.Signers {
 		all[fmt.Sprintf("signers[%d].key.file", i)] = &c.Signers[i].Key.File

@@ -21,12 +21,12 @@ func (f *logFormat) Set(s string) error {
 	return nil
 }
 
-// logger writes lines to w.
-func (f *logFormat) logger(w io.Writer) *slog.Logger {
+// logger writes lines to w by way of late.
+func (f *logFormat) logger(w io.Writer, late *lateWriter) *slog.Logger {
 	if *f == "text" || *f == "" && isTerminal(w) {
-		return slog.New(slog.NewTextHandler(w, nil))
+		return slog.New(slog.NewTextHandler(late, nil))
 	}
-	return slog.New(slog.NewJSONHandler(w, nil))
+	return slog.New(slog.NewJSONHandler(late, nil))
 }
 
 func isTerminal(w io.Writer) bool {

@@ -43,7 +43,11 @@ func TestEveryPolicyInTheManualLoads(t *testing.T) {
 			t.Errorf("%v\n%s", err, block[1])
 			continue
 		}
-		if _, err := policy.Compile(l.Config.Policies, manualKnown(l)); err != nil {
+		known := manualKnown(l)
+		for _, group := range l.Config.Clients.Groups {
+			known.Groups = append(known.Groups, group.Name)
+		}
+		if _, err := policy.Compile(l.Config.Policies, known); err != nil {
 			t.Errorf("%v\n%s", err, block[1])
 		}
 	}
@@ -58,7 +62,7 @@ func TestTheManualHasEveryKeyOfAPolicy(t *testing.T) {
 	manual := policyManual(t)
 	var walk func(typ reflect.Type, prefix string)
 	walk = func(typ reflect.Type, prefix string) {
-		if typ.Kind() == reflect.Pointer {
+		if typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
 			typ = typ.Elem()
 		}
 		for key, field := range keysOf(typ) {
@@ -67,8 +71,13 @@ func TestTheManualHasEveryKeyOfAPolicy(t *testing.T) {
 				continue
 			}
 			path := prefix + key
-			if strings.HasPrefix(path, "pull.signed_by.") {
+			if strings.HasPrefix(path, "pull.signed_by.") || strings.HasPrefix(path, "pull.attested.by.") {
 				path = key + ":"
+			}
+			path = strings.TrimPrefix(path, "pull.attested.") // keys of this list have a table of their own
+			path = strings.NewReplacer("allow.", "allow[].", "exceptions.", "exceptions[].").Replace(path)
+			if field.Kind() == reflect.Slice && field.Elem().Kind() == reflect.Struct {
+				walk(field, path+".")
 			}
 			if !strings.Contains(manual, "`"+path) && !strings.Contains(manual, path+" ") {
 				t.Errorf("docs/policy.md does not mention %s", path)

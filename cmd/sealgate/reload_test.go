@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,7 +51,7 @@ func newBench(t *testing.T, file string) *bench {
 	})}
 	b.reloader = &reloader{
 		load:    func() (*Loaded, error) { return load(file, Overrides{}, nil) },
-		enforce: b.gateway.Enforce, builder: &builder{getenv: noEnvironment},
+		enforce: b.gateway.Enforce, builder: &builder{getenv: noEnvironment, openKey: openTestKey},
 		log: slog.New(slog.NewTextHandler(lineWriter(lines), nil)), metrics: newConfigMetrics(metrics),
 		debounce: 5 * time.Millisecond, poll: time.Hour,
 	}
@@ -348,7 +349,10 @@ func TestManyReadersSeeWholeRegimesWhileTheyAreSwapped(t *testing.T) {
 			}
 		})
 	}
-	for i := range 6 {
+	for i := range 30 {
+		for enough := answers.Load() + 100; answers.Load() < enough && !t.Failed(); {
+			runtime.Gosched() // each regime has its readers
+		}
 		if i%3 == 2 {
 			b.write(t, "policies: [")
 			b.reload()
@@ -361,7 +365,4 @@ func TestManyReadersSeeWholeRegimesWhileTheyAreSwapped(t *testing.T) {
 	}
 	stop.Store(true)
 	readers.Wait()
-	if answers.Load() == 0 {
-		t.Error("nobody was answered")
-	}
 }

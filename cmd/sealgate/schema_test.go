@@ -81,6 +81,8 @@ func (g schemaGenerator) of(t reflect.Type) map[string]any {
 		})
 	case t == durationTag:
 		return map[string]any{"type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(ns|us|ms|s|m|h))+$"}
+	case t == momentTag:
+		return map[string]any{"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2}))?$"}
 	case t.Kind() == reflect.Struct:
 		return g.object(t)
 	case t.Kind() == reflect.Slice:
@@ -105,6 +107,7 @@ var enums = map[string][]string{
 	"ImageDocument.Paths": actions, "ImageDocument.WorldWritable": actions, "ImageDocument.Minimal": actions,
 	"ImageDocument.Caches": actions, "ImageDocument.EndOfLife": actions, "ImageDocument.Ports": actions,
 	"ImageDocument.Volumes": actions, "ImageDocument.Future": actions,
+	"AllowDocument.May": {"pull", "push", "delete"},
 }
 
 var actions = []string{"allow", "warn", "deny"}
@@ -119,6 +122,9 @@ func (g schemaGenerator) object(t reflect.Type) map[string]any {
 		property := g.of(field.Type)
 		if words := enums[t.Name()+"."+field.Name]; words != nil {
 			property = map[string]any{"enum": words}
+			if field.Type.Kind() == reflect.Slice {
+				property = map[string]any{"type": "array", "items": property, "minItems": 1, "uniqueItems": true}
+			}
 		}
 		property["description"] = describe(g.docs[t.Name()+"."+field.Name], field.Name, key)
 		properties[key] = property

@@ -27,7 +27,7 @@ On SIGINT or SIGTERM, requests under way have 30 seconds to end. Log lines go to
 ` + exitCodeHelp,
 		Example: `  sealgate serve
   sealgate serve --config /etc/sealgate/sealgate.yaml
-  sealgate serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 --storage /tmp/try`,
+  sealgate serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 --storage ./try`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			loaded, err := source.load()
@@ -38,7 +38,9 @@ On SIGINT or SIGTERM, requests under way have 30 seconds to end. Log lines go to
 			signal.Notify(told, syscall.SIGHUP)
 			defer signal.Stop(told)
 
-			s, err := startService(loaded, source.load, logs.logger(cmd.ErrOrStderr()))
+			late := newLateWriter(cmd.ErrOrStderr())
+			defer late.flush()
+			s, err := startService(loaded, source.load, logs.logger(cmd.ErrOrStderr(), late))
 			if err != nil {
 				return err
 			}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -47,43 +48,45 @@ type service struct {
 
 // startService opens the storage, generates the gateway's key where there is none, and listens. reload loads the
 // configuration again. When it fails, nothing stays open.
-func startService(loaded *Loaded, reload func() (*Loaded, error), log *slog.Logger) (s *service, err error) {
-	s = &service{log: log, failed: make(chan error, 2)}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
-		}
-	}()
+func startService(loaded *Loaded, reload func() (*Loaded, error), log *slog.Logger) (*service, error) {
+	s := &service{log: log, failed: make(chan error, 2)}
+	if err := s.start(loaded, reload); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
 
+func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 	c := &loaded.Config
 	if err := s.lockStorage(c.Storage.Directory); err != nil {
-		return nil, err
+		return err
 	}
-	if err := generateKeys(c, log); err != nil {
-		return nil, err
+	if err := generateKeys(c, s.log); err != nil {
+		return err
 	}
 	decisions, err := ledger.Open(filepath.Join(c.Storage.Directory, "ledger"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.closers = append(s.closers, decisions.Close)
 
 	metrics := newMetrics(thisBuild())
 	s.Gateway = gateway.New(gateway.Options{
-		Ledger: decisions, Log: log, Metrics: metrics,
+		Ledger: decisions, Log: s.log, Metrics: metrics,
 		ExternalURL: c.Listen.ExternalURL, AllowDelete: c.Delete.Allowed,
 	})
 	layers := inspect.NewLayers(layerMemory)
 	s.reloader = &reloader{
 		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv, layers: layers},
-		log: log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
+		log: s.log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
 	}
 	made, err := s.reloader.start(loaded)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.closers = append(s.closers, s.reloader.builder.close, layers.Close)
-	return s, s.listen(c, made, metrics)
+	debug.FreeOSMemory() // decrypting a key takes scrypt a hundred megabytes that nobody needs again
+	return s.listen(c, made, metrics)
 }
 
 // generateKeys makes the key that no start had before.

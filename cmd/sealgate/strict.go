@@ -162,6 +162,7 @@ func (c *checker) list(n *yaml.Node, t reflect.Type, path string, depth int) {
 var (
 	wholeNumber = regexp.MustCompile(`^(0|-?[1-9][0-9]{0,17})$`) // not 017, which is 15 to some readers and 17 to others
 	durationTag = reflect.TypeFor[time.Duration]()
+	momentTag   = reflect.TypeFor[Moment]()
 )
 
 // oldBooleans are true and false in YAML 1.1 and words in YAML 1.2.
@@ -176,6 +177,10 @@ func (c *checker) scalar(n *yaml.Node, t reflect.Type, path string) {
 	case t == durationTag:
 		if _, err := time.ParseDuration(n.Value); err != nil || tag != "!!str" {
 			c.add(n, path, "is not a duration; write it like 30s, 5m or 1h")
+		}
+	case t == momentTag:
+		if _, err := Moment(n.Value).time(); err != nil || n.Value == "" || tag != "!!str" && tag != "!!timestamp" {
+			c.add(n, path, "is neither a date like 2027-01-01 nor a time like 2027-01-01T12:00:00Z")
 		}
 	case t.Kind() == reflect.String && tag != "!!str":
 		c.add(n, path, "is %s; it must be text: put it in quotes", nodeName(n))
@@ -236,6 +241,8 @@ func typeName(t reflect.Type) string {
 	switch {
 	case t == durationTag:
 		return "a duration such as 5m"
+	case t == momentTag:
+		return "a date such as 2027-01-01"
 	case t.Kind() == reflect.Struct:
 		return "a map with the keys " + strings.Join(sortedKeys(keysOf(t)), ", ")
 	case t.Kind() == reflect.Slice && reflect.PointerTo(t).Implements(wordTakerType):

@@ -10,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/signer"
+	"github.com/sealgate/sealgate/verifier"
 )
 
 // names are printed to people and written to logs; a registry's may hold a port, because containerd's ?ns= does.
@@ -28,6 +30,7 @@ func (l *Loaded) validate() Problems {
 	v := &validator{places: l.places}
 	c := &l.Config
 	v.listeners(c)
+	v.clients(c)
 	v.registries(c)
 	v.authorities(c)
 	v.signers(c)
@@ -83,6 +86,40 @@ func (v *validator) origin(path, value string) {
 		v.add(path, "holds a user or password; registries have credentials for that")
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		v.add(path, "has more than scheme, host and port; leave the rest out")
+	}
+}
+
+func (v *validator) clients(c *Config) {
+	if c.Clients.Htpasswd == "" && !c.Clients.Anonymous {
+		v.add("clients", "lets nobody in: name a file in htpasswd, or say anonymous: true")
+	}
+	if c.Clients.Htpasswd == "" && len(c.Clients.Groups) > 0 {
+		v.add("clients.groups", "nobody can log in without htpasswd, so nobody is in a group")
+	}
+	seen := map[string]int{}
+	for i, group := range c.Clients.Groups {
+		at := fmt.Sprintf("clients.groups[%d]", i)
+		v.name(at, group.Name, namePattern, seen, i)
+		if len(group.Members) == 0 {
+			v.add(at+".members", "names nobody")
+		}
+		for j, member := range group.Members {
+			if err := policy.CheckClientName(member); err != nil {
+				v.add(fmt.Sprintf("%s.members[%d]", at, j), "%v", err)
+			}
+		}
+	}
+	if c.Clients.Htpasswd != "" {
+		return
+	}
+	for i, p := range c.Policies {
+		for j, a := range p.Allow {
+			for k, client := range a.Clients {
+				if client != policy.AnyClient {
+					v.add(fmt.Sprintf("policies[%d].allow[%d].clients[%d]", i, j, k), "nobody can log in without clients.htpasswd; only anonymous clients ask")
+				}
+			}
+		}
 	}
 }
 
@@ -170,13 +207,60 @@ func (v *validator) authorities(c *Config) {
 	for i, a := range c.Authorities {
 		at := fmt.Sprintf("authorities[%d]", i)
 		v.name(at, a.Name, namePattern, seen, i)
+		kinds := 0
+		for _, set := range []bool{a.Signer != "", a.Key != PublicKey{}, a.Keyless != nil, a.Certificate != nil} {
+			if set {
+				kinds++
+			}
+		}
 		switch {
-		case a.Signer != "" && a.Key.File != "":
-			v.add(at+".signer", "contradicts key; an authority has one of them")
-		case a.Signer == "" && a.Key.File == "":
-			v.add(at, "has neither signer nor key.file; say how its signatures are checked")
+		case kinds > 1:
+			v.add(at, "has more than one of signer, key, keyless and certificate; they contradict each other")
+		case kinds == 0:
+			v.add(at, "has neither signer nor key, keyless or certificate; say how its signatures are checked")
 		case a.Signer != "" && !c.hasSigner(a.Signer):
 			v.add(at+".signer", "unknown signer %.64q; signers has %s", a.Signer, c.signerNames())
+		case a.Key != PublicKey{}:
+			v.publicKey(at+".key", a.Key)
+		case a.Keyless != nil:
+			if a.Keyless.Issuer == "" {
+				v.add(at+".keyless", "has no issuer; name who vouches for the identity, like https://token.actions.githubusercontent.com")
+			}
+			v.subject(at+".keyless", a.Keyless.Subject, a.Keyless.SubjectRegexp)
+		case a.Certificate != nil:
+			if a.Certificate.Roots == "" {
+				v.add(at+".certificate", "has no roots; name a file with the root certificates")
+			}
+			v.subject(at+".certificate", a.Certificate.Subject, a.Certificate.SubjectRegexp)
+		}
+	}
+}
+
+func (v *validator) publicKey(at string, k PublicKey) {
+	from, _ := k.ValidFrom.time()
+	until, _ := k.ValidUntil.time()
+	switch {
+	case k.File == "":
+		v.add(at, "has no file; name the public key's")
+	case !from.IsZero() && !until.IsZero() && !from.Before(until):
+		v.add(at+".valid_until", "is not after valid_from")
+	case k.TrustedRoot != "" && !k.bounded():
+		v.add(at+".trusted_root", "means nothing without valid_from, valid_until or logged; leave it out")
+	}
+}
+
+// bounded reports whether somebody trusted must say something of a signature.
+func (k PublicKey) bounded() bool { return k.ValidFrom != "" || k.ValidUntil != "" || k.Logged }
+
+func (v *validator) subject(at, subject, pattern string) {
+	switch {
+	case subject == "" && pattern == "":
+		v.add(at, "has neither subject nor subject_regexp; say whom the certificate must be for")
+	case subject != "" && pattern != "":
+		v.add(at+".subject_regexp", "contradicts subject; leave one of them out")
+	case pattern != "":
+		if err := verifier.CheckSubjectPattern(pattern); err != nil {
+			v.add(at+".subject_regexp", "%v", err)
 		}
 	}
 }

@@ -75,7 +75,7 @@ func verify(ctx context.Context, source *configSource, typed string) (verdict, e
 	if err != nil {
 		return verdict{}, err
 	}
-	b := &builder{getenv: os.Getenv}
+	b := &builder{getenv: os.Getenv, alone: true}
 	made, err := b.build(loaded)
 	if err != nil {
 		return verdict{}, err

@@ -5,6 +5,7 @@ import (
 	"io"
 	"runtime/debug"
 
+	"github.com/sealgate/sealgate/verifier"
 	"github.com/spf13/cobra"
 )
 
@@ -16,10 +17,11 @@ type build struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit"` // with "+changes" when the tree had some
 	Go      string `json:"go"`
+	Root    string `json:"public_good_root"` // the day of which the built-in root of Sigstore's public instance is
 }
 
 func thisBuild() build {
-	b := build{Version: version, Commit: commit}
+	b := build{Version: version, Commit: commit, Root: verifier.PublicGoodDate}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
@@ -57,7 +59,7 @@ func newVersion() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := thisBuild()
 			return form.print(cmd.OutOrStdout(), b, func(w io.Writer) {
-				fmt.Fprintf(w, "sealgate %s\ncommit   %s\ngo       %s\n", b.Version, b.Commit, b.Go)
+				fmt.Fprintf(w, "sealgate %s\ncommit   %s\ngo       %s\nroot     public-good as of %s\n", b.Version, b.Commit, b.Go, b.Root)
 			})
 		},
 	}

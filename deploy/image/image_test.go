@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,16 +23,35 @@ import (
 	"github.com/sealgate/sealgate/e2e/rig"
 )
 
-// ours is the image that `make image` makes, read back from its layout, and the binary that is in it.
-func ours(t *testing.T) (v1.Image, string) {
-	t.Helper()
-	directory := t.TempDir()
-	binary, err := rig.Build(t.Context(), directory)
+// sealgate is the path of our binary, built once for all tests.
+var sealgate string
+
+func TestMain(m *testing.M) {
+	code, err := runAll(m)
 	if err != nil {
-		t.Fatal(err)
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
 	}
-	output := filepath.Join(directory, "image")
-	d, err := run(binary, output, "v0.0.0-test", "1767225600")
+	os.Exit(code)
+}
+
+func runAll(m *testing.M) (code int, err error) {
+	directory, err := os.MkdirTemp("", "sealgate-image-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(directory)
+	if sealgate, err = rig.Build(context.Background(), directory); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+// ours is the image that `make image` makes, read back from its layout.
+func ours(t *testing.T) v1.Image {
+	t.Helper()
+	output := filepath.Join(t.TempDir(), "image")
+	d, err := run(sealgate, output, "v0.0.0-test", "1767225600")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,12 +63,12 @@ func ours(t *testing.T) (v1.Image, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return image, binary
+	return image
 }
 
 // What admits the images of others admits ours, by the policy that holds without a configuration file.
 func TestOurOwnPushGateAdmitsOurImage(t *testing.T) {
-	image, binary := ours(t)
+	image := ours(t)
 	const policy = `
 policies:
   - name: production
@@ -56,7 +76,7 @@ policies:
     pull: {signed_by: {any: [gateway]}}
     push: {image: {nonroot: deny}, seal: {signer: gateway}}
 `
-	gateway, err := rig.StartGateway(t.Context(), binary, t.TempDir(), policy)
+	gateway, err := rig.StartGateway(t.Context(), sealgate, t.TempDir(), policy)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,20 +119,20 @@ policies:
 }
 
 func TestTheImageHoldsNothingButWhatItNeeds(t *testing.T) {
-	image, _ := ours(t)
+	image := ours(t)
 	got := files(t, image)
 	want := []string{
-		"0755 0:0 /etc/",
+		"0755 0:0 /etc",
 		"0644 0:0 /etc/group",
 		"0644 0:0 /etc/passwd",
-		"0755 0:0 /etc/ssl/",
-		"0755 0:0 /etc/ssl/certs/",
+		"0755 0:0 /etc/ssl",
+		"0755 0:0 /etc/ssl/certs",
 		"0644 0:0 /etc/ssl/certs/ca-certificates.crt",
 		"0755 0:0 /sealgate",
-		"1777 0:0 /tmp/",
-		"0755 0:0 /var/",
-		"0755 0:0 /var/lib/",
-		"0700 65532:65532 /var/lib/sealgate/",
+		"1777 0:0 /tmp",
+		"0755 0:0 /var",
+		"0755 0:0 /var/lib",
+		"0700 65532:65532 /var/lib/sealgate",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the image holds\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
@@ -129,8 +149,8 @@ func TestTheImageHoldsNothingButWhatItNeeds(t *testing.T) {
 }
 
 func TestTheSameContentsMakeTheSameImage(t *testing.T) {
-	first, binary := ours(t)
-	second, err := run(binary, filepath.Join(t.TempDir(), "elsewhere"), "v0.0.0-test", "1767225600")
+	first := ours(t)
+	second, err := run(sealgate, filepath.Join(t.TempDir(), "elsewhere"), "v0.0.0-test", "1767225600")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,8 +160,7 @@ func TestTheSameContentsMakeTheSameImage(t *testing.T) {
 }
 
 func TestBadContentsMakeNoImage(t *testing.T) {
-	_, binary := ours(t)
-	static, err := os.ReadFile(binary)
+	static, err := os.ReadFile(sealgate)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +183,7 @@ func TestBadContentsMakeNoImage(t *testing.T) {
 		}
 	}
 	output := filepath.Join(t.TempDir(), "image")
-	if _, err := run(binary, output, "v0", "yesterday"); err == nil {
+	if _, err := run(sealgate, output, "v0", "yesterday"); err == nil {
 		t.Error("SOURCE_DATE_EPOCH=yesterday: want an error")
 	}
 	if _, err := os.Stat(output); err == nil {

@@ -14,7 +14,6 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -71,14 +70,28 @@ func serveReverseProxy(ctx context.Context, address, target string) error {
 	return serve(ctx, address, &httputil.ReverseProxy{
 		Rewrite:    func(r *httputil.ProxyRequest) { r.SetURL(to) },
 		Transport:  &http.Transport{MaxIdleConns: 256, MaxIdleConnsPerHost: 256, DisableCompression: true},
-		BufferPool: &pool{sync.Pool{New: func() any { return make([]byte, 256<<10) }}},
+		BufferPool: make(pool, 64),
 	})
 }
 
-type pool struct{ sync.Pool }
+// pool keeps buffers that are not in use.
+type pool chan []byte
 
-func (p *pool) Get() []byte  { return p.Pool.Get().([]byte) }
-func (p *pool) Put(b []byte) { p.Pool.Put(b) } //nolint:staticcheck // a slice header for 256 KiB
+func (p pool) Get() []byte {
+	select {
+	case b := <-p:
+		return b
+	default:
+		return make([]byte, 256<<10)
+	}
+}
+
+func (p pool) Put(b []byte) {
+	select {
+	case p <- b:
+	default:
+	}
+}
 
 // serveMemory is the least that a Go program can do for a manifest: it answers from memory whatever is asked.
 func serveMemory(ctx context.Context, address string) error {

@@ -4,7 +4,6 @@
 package rig
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +21,7 @@ import (
 const (
 	maxStart = 20 * time.Second // from the start to the first answer
 	maxStop  = 10 * time.Second // from SIGTERM to the end
-	maxLog   = 64 << 10         // bytes of its output that are kept, the last ones
+	maxLog   = 64 << 10         // bytes that Log returns at most, the last ones
 )
 
 // Command is a program to be started.
@@ -42,7 +41,7 @@ type Program struct {
 	Address string // host:port
 
 	command *exec.Cmd
-	output  *tail
+	output  *os.File      // without a name
 	ended   chan struct{} // closed once it was waited for
 }
 
@@ -52,8 +51,16 @@ func Start(ctx context.Context, c Command) (*Program, error) {
 	command.Env = append(os.Environ(), c.Env...)
 	command.Dir = c.Dir
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p := &Program{Name: c.Name, Address: c.Address, command: command, output: &tail{}, ended: make(chan struct{})}
-	command.Stdout, command.Stderr = p.output, p.output
+	// A file, not a pipe that we would read: a server's chatter must not cost the one who measures.
+	output, err := os.CreateTemp("", "sealgate-rig-")
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.Name, err)
+	}
+	if err := os.Remove(output.Name()); err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.Name, err)
+	}
+	p := &Program{Name: c.Name, Address: c.Address, command: command, output: output, ended: make(chan struct{})}
+	command.Stdout, command.Stderr = output, output
 
 	if err := <-starter(command); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
@@ -116,7 +123,15 @@ func (p *Program) await(ctx context.Context, url string) error {
 func (p *Program) URL() string { return "http://" + p.Address }
 
 // Log is the last part of what the program printed.
-func (p *Program) Log() string { return p.output.String() }
+func (p *Program) Log() string {
+	info, err := p.output.Stat()
+	if err != nil {
+		return ""
+	}
+	text := make([]byte, min(info.Size(), maxLog))
+	n, _ := p.output.ReadAt(text, info.Size()-int64(len(text)))
+	return string(text[:n])
+}
 
 // Stop ends the program and whatever it started. It may be called more than once.
 func (p *Program) Stop() {
@@ -138,26 +153,4 @@ func FreeAddress() (string, error) {
 	}
 	defer l.Close()
 	return l.Addr().String(), nil
-}
-
-// tail keeps the end of what is written to it.
-type tail struct {
-	mu   sync.Mutex
-	text []byte
-}
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.text = append(t.text, b...)
-	if over := len(t.text) - maxLog; over > 0 {
-		t.text = bytes.Clone(t.text[over:])
-	}
-	return len(b), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.text)
 }

@@ -38,7 +38,8 @@ type Decision struct {
 	// Audit says that the policy is in audit mode: whatever the outcome, the request was served.
 	Audit bool `json:"audit,omitempty"`
 
-	Client    string `json:"client"` // the address that asked
+	Client    string `json:"client"`             // the address that asked
+	Identity  string `json:"identity,omitempty"` // who asked; anonymous who did not say; empty where nobody is asked
 	UserAgent string `json:"user_agent,omitempty"`
 	Method    string `json:"method"`
 

@@ -209,8 +209,8 @@ func TestManySplicedBlobsAtOnceDoNotMix(t *testing.T) {
 }
 
 func TestBytesThatNobodyAskedForEndAnIdleConnection(t *testing.T) {
-	content := []byte("content")
-	answer := "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ncontent"
+	content := bytes.Repeat([]byte("content "), 2<<10) // larger than the buffer that would see what follows it
+	answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(content), content)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -232,8 +232,7 @@ func TestBytesThatNobodyAskedForEndAnIdleConnection(t *testing.T) {
 						return
 					}
 					if strings.Contains(q.URL.Path, "/blobs/") {
-						io.WriteString(conn, answer)
-						io.WriteString(conn, strings.Replace(answer, "content", "smuggle", 1))
+						io.WriteString(conn, answer+strings.ReplaceAll(answer, "content ", "smuggle ")) // at once: it is there in time
 					} else {
 						io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 					}

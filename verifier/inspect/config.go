@@ -100,12 +100,12 @@ func (c *config) facts() *policy.Config {
 	facts.Findings = c.secrets()
 	for _, port := range facts.Ports {
 		if what := administration(port); what != "" {
-			facts.Findings = append(facts.Findings, policy.Finding{Check: policy.CheckPorts, Path: "config.ExposedPorts " + port, What: what})
+			facts.Findings = append(facts.Findings, policy.ImageFinding{Check: policy.CheckPorts, Path: "config.ExposedPorts " + port, What: what})
 		}
 	}
 	for _, volume := range facts.Volumes {
 		if systemPaths[path.Clean("/"+volume)] {
-			facts.Findings = append(facts.Findings, policy.Finding{Check: policy.CheckVolumes, Path: "config.Volumes " + volume})
+			facts.Findings = append(facts.Findings, policy.ImageFinding{Check: policy.CheckVolumes, Path: "config.Volumes " + volume})
 		}
 	}
 	return facts
@@ -130,11 +130,11 @@ var systemPaths = map[string]bool{
 }
 
 // secrets looks for secrets in a configuration: by the rules for files, and by the names of variables.
-func (c *config) secrets() []policy.Finding {
-	var found []policy.Finding
+func (c *config) secrets() []policy.ImageFinding {
+	var found []policy.ImageFinding
 	scanner := newScanner()
 	add := func(path, rule string) {
-		f := policy.Finding{Check: policy.CheckSecrets, Path: path, What: rule}
+		f := policy.ImageFinding{Check: policy.CheckSecrets, Path: path, What: rule}
 		if !slices.Contains(found, f) {
 			found = append(found, f)
 		}

@@ -193,7 +193,7 @@ func TestTheConfigurationIsRead(t *testing.T) {
 		`"Labels":{"team":"a"},"ExposedPorts":{"8080/tcp":{},"22/tcp":{}},"Volumes":{"/data":{},"/etc/":{}}},` +
 		`"rootfs":{"diff_ids":[]},"history":[{"created_by":"|1 GH_TOKEN=hunter2 /bin/sh -c make"},{"created_by":"RUN x"}]}`
 	m := image(t, s, config, nil)
-	got, err := Inspector{Blobs: s}.Inspect(t.Context(), "prod/app", m, policy.Needs{Config: true})
+	got, err := Inspector{Blobs: s}.Inspect(t.Context(), "prod/app", m, policy.ImageNeeds{Config: true})
 	if err != nil || got.Content != nil || got.Config == nil {
 		t.Fatalf("got %+v, %v", got, err)
 	}

@@ -98,7 +98,7 @@ func (fs *filesystem) content() *policy.Content {
 			if gone && !f.final {
 				what += ", deleted later and still there"
 			}
-			c.Findings = append(c.Findings, policy.Finding{Check: f.check, Path: f.path, Layer: fs.digests[i], What: what})
+			c.Findings = append(c.Findings, policy.ImageFinding{Check: f.check, Path: f.path, Layer: fs.digests[i], What: what})
 		}
 		for check, n := range l.omitted {
 			c.Omitted[check] += n

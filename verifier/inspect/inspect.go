@@ -53,7 +53,7 @@ type Inspector struct {
 //
 // An error with [ErrInvalid] is the image's fault, one with [policy.ErrUnfinished] says that the layers are still being
 // read and a later call will have them. What is odd about the layers is no error but a flaw in the result.
-func (i Inspector) Inspect(ctx context.Context, repo string, m *manifest.Manifest, needs policy.Needs) (policy.Image, error) {
+func (i Inspector) Inspect(ctx context.Context, repo string, m *manifest.Manifest, needs policy.ImageNeeds) (policy.Image, error) {
 	if m.IsIndex() {
 		return policy.Image{}, nil
 	}

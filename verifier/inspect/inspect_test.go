@@ -39,7 +39,7 @@ func (failing) Read([]byte) (int, error) { return 0, errOutage }
 // read inspects an image for a rule that asks for nothing but the user.
 func read(t *testing.T, blobs Blobs, m *manifest.Manifest) (policy.Image, error) {
 	t.Helper()
-	return Inspector{Blobs: blobs}.Inspect(t.Context(), "prod/app", m, policy.Needs{})
+	return Inspector{Blobs: blobs}.Inspect(t.Context(), "prod/app", m, policy.ImageNeeds{})
 }
 
 var errOutage = errors.New("connection reset")

@@ -23,7 +23,7 @@ import (
 )
 
 // everything is what a rule with all checks needs.
-var everything = policy.Needs{Account: true, Group: true, Config: true, Layers: true}
+var everything = policy.ImageNeeds{Account: true, Group: true, Config: true, Layers: true}
 
 // entry is a tar entry; a name without anything else is an empty file.
 type entry struct {
@@ -638,7 +638,7 @@ func TestARuleThatAsksForTheUserCostsOneBlob(t *testing.T) {
 		s := store{}
 		m := build(t, s, `{"User":"`+user+`"}`, plainly(t, file("etc/passwd", "app:x:5:5::/:/bin/sh\n")))
 		counted := &counting{store: s, read: map[digest.Digest]int64{}}
-		image, err := Inspector{Blobs: counted}.Inspect(t.Context(), "prod/app", m, policy.Needs{Account: true})
+		image, err := Inspector{Blobs: counted}.Inspect(t.Context(), "prod/app", m, policy.ImageNeeds{Account: true})
 		if err != nil || (len(counted.read) > 0) != layers || (image.Account != nil) != layers {
 			t.Errorf("%q: read %v, got %+v, %v", user, counted.read, image, err)
 		}

@@ -1,0 +1,208 @@
+package predicate
+
+import (
+	"io"
+
+	"github.com/sealgate/sealgate/policy"
+)
+
+// ReadReport reads the report of a scanner as it comes: Trivy's JSON, Grype's JSON, or SARIF. Which of them it is, is told
+// by the one key that each has to have.
+func ReadReport(r io.Reader) (policy.Scan, error) {
+	s := newStream(r, MaxBytes)
+	scan := policy.Scan{}
+	readReport(s, &scan)
+	if err := s.finish(); err != nil {
+		return policy.Scan{}, err
+	}
+	return scan, nil
+}
+
+var reportFields = fieldsOf(
+	"SchemaVersion", "CreatedAt", "Results", // Trivy
+	"matches", "descriptor", // Grype
+	"version", "runs", // SARIF
+)
+
+func readReport(s *stream, scan *policy.Scan) {
+	trivy, grype, sarif := false, false, false
+	s.object(reportFields, func(key string) {
+		switch key {
+		case "SchemaVersion":
+			if trivy = true; s.number() != 2 && s.err == nil {
+				s.fail("a Trivy report of a schema other than 2")
+			}
+		case "CreatedAt":
+			readMoment(s, key, &scan.Finished)
+		case "Results":
+			readTrivyResults(s, scan)
+		case "matches":
+			grype = true
+			readGrypeMatches(s, scan)
+		case "descriptor":
+			readGrypeDescriptor(s, scan)
+		case "version":
+			s.skip()
+		case "runs":
+			sarif = true
+			readRuns(s, scan)
+		}
+	})
+	switch {
+	case trivy && grype, trivy && sarif, grype && sarif:
+		s.fail("%w", errTwoReports)
+	case !trivy && !grype && !sarif:
+		s.fail("%w", errNoReport)
+	}
+}
+
+// Trivy's JSON, schema version 2: pkg/types of the trivy repository. Lists that are empty are left out there: that a list
+// is absent means that it was empty or not asked for, and packages count only where they are listed.
+var (
+	trivyResult        = fieldsOf("Packages", "Vulnerabilities")
+	trivyVulnerability = fieldsOf(
+		"VulnerabilityID!", "PkgName!", "InstalledVersion", "FixedVersion", "Severity!", "PkgIdentifier", "CVSS",
+	)
+	trivyIdentifier = fieldsOf("PURL")
+	trivyScores     = fieldsOf("V2Score", "V3Score", "V40Score")
+)
+
+func readTrivyResults(s *stream, scan *policy.Scan) {
+	s.array(func() {
+		s.object(trivyResult, func(key string) {
+			switch key {
+			case "Packages":
+				scan.Packages += s.count()
+				scan.Counted = true
+			case "Vulnerabilities":
+				s.array(func() { addFinding(s, scan, readTrivyVulnerability(s)) })
+			}
+		})
+	})
+}
+
+func readTrivyVulnerability(s *stream) (f policy.Finding) {
+	s.object(trivyVulnerability, func(key string) {
+		switch key {
+		case "VulnerabilityID":
+			f.ID = s.required(key)
+		case "PkgName":
+			f.Package = s.required(key)
+		case "InstalledVersion":
+			f.Version = s.string()
+		case "FixedVersion":
+			f.FixedVersion = s.string()
+		case "Severity":
+			f.Severity, _ = severityOf(s.required(key)) // UNKNOWN is a word of Trivy's
+		case "PkgIdentifier":
+			s.object(trivyIdentifier, func(string) { f.PURL = s.string() })
+		case "CVSS":
+			s.entries(func() {
+				s.object(trivyScores, func(string) { f.CVSS = max(f.CVSS, readScore(s)) })
+			})
+		}
+	})
+	f.Fix = policy.FixNone // Trivy writes no FixedVersion where there is none
+	if f.FixedVersion != "" {
+		f.Fix = policy.FixAvailable
+	}
+	return f
+}
+
+func readScore(s *stream) float64 {
+	score := s.number()
+	if score < 0 || score > 10 {
+		s.fail("a CVSS score of %v", score)
+	}
+	return score
+}
+
+// Grype's JSON: grype/presenter/models of the grype repository.
+var (
+	grypeMatch         = fieldsOf("vulnerability!", "artifact!")
+	grypeVulnerability = fieldsOf("id!", "severity!", "fix", "cvss")
+	grypeFix           = fieldsOf("versions", "state!")
+	grypeScore         = fieldsOf("metrics")
+	grypeMetrics       = fieldsOf("baseScore")
+	grypeArtifact      = fieldsOf("name!", "version", "purl")
+	grypeDescriptor    = fieldsOf("timestamp", "db")
+	grypeDatabase      = fieldsOf("built", "status")
+	grypeStatus        = fieldsOf("built")
+)
+
+func readGrypeMatches(s *stream, scan *policy.Scan) {
+	s.array(func() {
+		f := policy.Finding{}
+		s.object(grypeMatch, func(key string) {
+			switch key {
+			case "vulnerability":
+				s.object(grypeVulnerability, func(key string) { readGrypeVulnerability(s, key, &f) })
+			case "artifact":
+				s.object(grypeArtifact, func(key string) {
+					switch key {
+					case "name":
+						f.Package = s.required("artifact.name")
+					case "version":
+						f.Version = s.string()
+					case "purl":
+						f.PURL = s.string()
+					}
+				})
+			}
+		})
+		addFinding(s, scan, f)
+	})
+}
+
+func readGrypeVulnerability(s *stream, key string, f *policy.Finding) {
+	switch key {
+	case "id":
+		f.ID = s.required(key)
+	case "severity":
+		f.Severity, _ = severityOf(s.required(key)) // Unknown is a word of Grype's
+	case "fix":
+		s.object(grypeFix, func(key string) {
+			switch key {
+			case "versions":
+				s.array(func() {
+					if version := s.string(); f.FixedVersion == "" {
+						f.FixedVersion = version
+					}
+				})
+			case "state":
+				switch state := s.string(); state {
+				case "fixed":
+					f.Fix = policy.FixAvailable
+				case "not-fixed", "wont-fix", "unknown":
+					f.Fix = policy.FixNone
+				}
+			}
+		})
+		if f.FixedVersion != "" {
+			f.Fix = policy.FixAvailable
+		}
+	case "cvss":
+		s.array(func() {
+			s.object(grypeScore, func(string) {
+				s.object(grypeMetrics, func(string) { f.CVSS = max(f.CVSS, readScore(s)) })
+			})
+		})
+	}
+}
+
+// readGrypeDescriptor reads when the database was built: descriptor.db.status.built, or descriptor.db.built before v0.88.
+func readGrypeDescriptor(s *stream, scan *policy.Scan) {
+	s.object(grypeDescriptor, func(key string) {
+		if key == "timestamp" {
+			readMoment(s, key, &scan.Finished)
+			return
+		}
+		s.object(grypeDatabase, func(key string) {
+			if key == "built" {
+				readMoment(s, key, &scan.Database)
+				return
+			}
+			s.object(grypeStatus, func(key string) { readMoment(s, key, &scan.Database) })
+		})
+	})
+}

@@ -1,0 +1,57 @@
+package verifier
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/sigstore/sigstore-go/pkg/root"
+)
+
+// TrustRoot is what a Sigstore deployment is trusted by: its certificate authorities, its transparency logs, its certificate
+// logs and its timestamp authorities, each with the time in which it is believed. It is immutable.
+type TrustRoot struct {
+	root.TrustedMaterial
+	fingerprint string
+}
+
+// ParseTrustRoot reads a trusted_root.json:
+// https://github.com/sigstore/protobuf-specs/blob/main/protos/sigstore_trustroot.proto
+// Nothing is fetched.
+func ParseTrustRoot(raw []byte) (*TrustRoot, error) {
+	if len(raw) > MaxTrustRoot {
+		return nil, fmt.Errorf("a trusted root of more than %d bytes", MaxTrustRoot)
+	}
+	material, err := root.NewTrustedRootFromJSON(raw)
+	if err != nil {
+		return nil, fmt.Errorf("not a trusted root: %w", err)
+	}
+	for _, tsa := range material.TimestampingAuthorities() {
+		if a, ok := tsa.(*root.SigstoreTimestampingAuthority); !ok || a.Root == nil {
+			return nil, errors.New("not a trusted root: a timestamp authority without a root certificate")
+		}
+	}
+	sum := sha256.Sum256(raw)
+	return &TrustRoot{TrustedMaterial: material, fingerprint: hex.EncodeToString(sum[:])}, nil
+}
+
+// Fingerprint is the SHA-256 of the bytes that the root was read from.
+func (r *TrustRoot) Fingerprint() string { return r.fingerprint }
+
+// PublicGoodDate is the day of which the built-in root of Sigstore's public instance is. What that instance has trusted
+// since then is not in it.
+const PublicGoodDate = "2026-11-05"
+
+// publicGood is the target trusted_root.json of Sigstore's TUF repository under its root version 16.
+//
+//go:embed public-good.json
+var publicGood []byte
+
+// PublicGood is the root of Sigstore's public instance, as of [PublicGoodDate].
+func PublicGood() (*TrustRoot, error) { return ParseTrustRoot(publicGood) }
+
+func (r *TrustRoot) hasLogs() bool       { return r != nil && len(r.RekorLogs()) > 0 }
+func (r *TrustRoot) hasCTLogs() bool     { return r != nil && len(r.CTLogs()) > 0 }
+func (r *TrustRoot) hasTimestamps() bool { return r != nil && len(r.TimestampingAuthorities()) > 0 }
