@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"regexp"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -304,7 +305,7 @@ func descriptor(m *manifest.Manifest) ocispec.Descriptor {
 
 // enforceEvidence decides about evidence: the repository must accept pushes at all, and nothing may speak against it.
 func (g *Gateway) enforceEvidence(x *exchange, action ledger.Action, m *manifest.Manifest, reason *policy.Reason) error {
-	verdict := x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, policy.Image{})
+	verdict := x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, policy.Image{}, time.Now())
 	if reason != nil && verdict.Admitted() {
 		reason.Requirement, reason.Subject = "evidence", m.Digest.String()
 		verdict = policy.Refuse(*reason)

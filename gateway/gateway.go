@@ -35,10 +35,11 @@ type Verifier interface {
 	Forget(s policy.Subject)
 }
 
-// Inspector reads facts from an image itself. It is safe for concurrent use. An error that wraps [manifest.ErrInvalid]
-// says that the image is at fault, any other that it could not be read.
+// Inspector reads those facts from an image itself that a rule needs. It is safe for concurrent use. An error that wraps
+// [manifest.ErrInvalid] says that the image is at fault, [policy.ErrUnfinished] that it is still being read, any other that
+// it could not be read.
 type Inspector interface {
-	Inspect(ctx context.Context, repo string, m *manifest.Manifest) (policy.Image, error)
+	Inspect(ctx context.Context, repo string, m *manifest.Manifest, needs policy.ImageNeeds) (policy.Image, error)
 }
 
 // Sealer makes sure that a subject carries our signature, and names the manifests that hold it. It is idempotent and safe

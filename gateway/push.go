@@ -84,11 +84,11 @@ func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manife
 	if depth > maxIndexDepth {
 		return policy.Verdict{}, fmt.Errorf("%w: indexes nested deeper than %d", manifest.ErrInvalid, maxIndexDepth)
 	}
-	image, err := x.re.Inspector.Inspect(ctx, x.t.Repo, m)
+	image, err := x.re.Inspector.Inspect(ctx, x.t.Repo, m, x.rule.ImageNeeds())
 	if err != nil {
 		return policy.Verdict{}, fmt.Errorf("inspect %s: %w", m.Digest, err)
 	}
-	verdict := x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, image)
+	verdict := x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, image, time.Now())
 	if !verdict.Admitted() {
 		return verdict, nil
 	}

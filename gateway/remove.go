@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/gateway/ledger"
@@ -19,7 +20,7 @@ func (g *Gateway) mayDelete(x *exchange) error {
 	if x.rule.AllowsPush() {
 		return nil
 	}
-	return g.enforce(x, ledger.Delete, x.t.Digest, judgement{verdict: x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Image{})})
+	return g.enforce(x, ledger.Delete, x.t.Digest, judgement{verdict: x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Image{}, time.Now())})
 }
 
 // protect refuses to delete evidence, whatever mode the policy is in.
@@ -57,7 +58,7 @@ func (g *Gateway) deleteManifest(x *exchange) error {
 		return g.protect(x, "it is a signature or attestation")
 	}
 
-	verdict := x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, policy.Image{})
+	verdict := x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, policy.Image{}, time.Now())
 	if err := g.enforce(x, ledger.Delete, m.Digest, judgement{verdict: verdict}); err != nil {
 		return err
 	}

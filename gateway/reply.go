@@ -62,6 +62,9 @@ type answer struct {
 // retrySeconds is what a client is asked to wait after an undecided answer.
 const retrySeconds = 5
 
+// unfinishedSeconds is the same while an image is being inspected.
+const unfinishedSeconds = 30
+
 // answerTo is the table of design: each error has one status, one code and one text.
 func answerTo(err error, kind Kind) answer {
 	var (
@@ -82,6 +85,11 @@ func answerTo(err error, kind Kind) answer {
 		return tooMany(limited)
 	case errors.As(err, &denied):
 		return answer{status: http.StatusForbidden, code: "DENIED", message: denied.message(), detail: denied.detail()}
+	case errors.As(err, &undecided) && errors.Is(err, policy.ErrUnfinished):
+		return answer{
+			status: http.StatusServiceUnavailable, code: "UNAVAILABLE", retryAfter: unfinishedSeconds,
+			message: fmt.Sprintf("sealgate: %s is still being inspected, push it again in a minute\n  decision %s", undecided.decision.Repo, undecided.decision.ID),
+		}
 	case errors.As(err, &undecided):
 		return answer{
 			status: http.StatusServiceUnavailable, code: "UNAVAILABLE", retryAfter: retrySeconds,

@@ -42,6 +42,7 @@ type rig struct {
 	groups     []clients.Group
 	regime     *gateway.Regime
 	ledger     *ledger.Ledger
+	layers     *inspect.Layers
 	decisions  string // the file
 	hangUp     func() // ends all connections of clients
 }
@@ -79,12 +80,13 @@ func newRigBefore(t testing.TB, registry *upstream.Registry, docs ...policy.Docu
 	t.Cleanup(func() { l.Close() })
 
 	r := &rig{
-		t: t, registries: registries, key: newKey(t), policies: docs, ledger: l,
+		t: t, registries: registries, key: newKey(t), policies: docs, ledger: l, layers: inspect.NewLayers(1 << 20),
 		decisions: filepath.Join(dir, "decisions.jsonl"),
 		gateway: gateway.New(gateway.Options{
 			Ledger: l, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), AllowDelete: true,
 		}),
 	}
+	t.Cleanup(func() { r.layers.Close() })
 	if len(docs) == 0 {
 		r.policies = []policy.Document{sealing()}
 	}
@@ -129,7 +131,7 @@ func (r *rig) enforce(trusted *signer.Key) {
 	needs := func(repo string) policy.Needs { return compiled.Rule(repo).Needs() }
 	r.regime = &gateway.Regime{
 		Policy: compiled, Registries: r.registries, Clients: r.clients, Verifier: verifier.NewCache(plain.WithNeeds(needs), verifier.CacheOptions{}),
-		Inspector: inspect.Inspector{Blobs: r.registries},
+		Inspector: inspect.Inspector{Blobs: r.registries, Layers: r.layers},
 		Sealers:   map[string]gateway.Sealer{"gateway": signer.NewSealer(r.key, r.registries, nil)},
 	}
 	r.gateway.Enforce(r.regime)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/gateway/ledger"
@@ -119,7 +120,7 @@ func (g *Gateway) mayUpload(x *exchange) error {
 	if x.rule.AllowsPush() {
 		return nil
 	}
-	return g.enforce(x, ledger.Push, x.t.Digest, judgement{verdict: x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Image{})})
+	return g.enforce(x, ledger.Push, x.t.Digest, judgement{verdict: x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Image{}, time.Now())})
 }
 
 // uploadGoesOn tells the client where its upload continues.

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // known is what the tests' policies refer to. again is the key of ci under a second name.
@@ -12,7 +14,20 @@ func known() Known {
 	return Known{
 		Authorities: map[string]string{"gateway": "f1", "ci": "f2", "release": "f3", "again": "f2"},
 		Signers:     map[string]string{"gateway": "f1", "spare": "f4"},
+		Bases:       map[string][]Base{"bases.yaml": {{Name: "debian", DiffIDs: []digest.Digest{debian}}, {Name: "old", DiffIDs: []digest.Digest{old}, Until: "2026-11-23"}}, "empty.yaml": {}},
 		Groups:      []string{"dev"},
+	}
+}
+
+// debian is the one layer of an approved base image, old that of one which was approved until yesterday.
+var debian, old = digest.FromString("debian"), digest.FromString("old")
+
+// spotless is an image that [full] admits, and fine in every way.
+func spotless() Image {
+	return Image{
+		Runnable: true, User: "65532:65532", Layers: 2, Bytes: 100,
+		Config:  &Config{Labels: map[string]string{"team": "a"}, Created: now.AddDate(0, -1, 0)},
+		Content: &Content{DiffIDs: []digest.Digest{debian, digest.FromString("ours")}, System: System{ID: "debian", Version: "13"}},
 	}
 }
 
@@ -22,7 +37,15 @@ func full() Document {
 		Name: "production", Repositories: []string{"prod/**"}, Mode: "enforce",
 		Pull: &PullDocument{DigestOnly: true, SignedBy: &SignedBy{Any: []string{"gateway", "ci"}}},
 		Push: &PushDocument{
-			Image: ImageDocument{NonRoot: "deny", MaxBytes: 1 << 30, MaxLayers: 20}, Seal: &SealDocument{Signer: "gateway"},
+			Image: ImageDocument{
+				NonRoot: "deny", RootGroup: "deny", Secrets: "deny", Setuid: "deny", Capabilities: "deny", Devices: "deny", Paths: "deny",
+				WorldWritable: "deny", Minimal: "deny", Caches: "deny", EndOfLife: "deny", Ports: "deny", Volumes: "deny", Future: "deny",
+				Labels:     &LabelsDocument{Required: []string{"team"}, OnMiss: "deny"},
+				Base:       &BaseDocument{Approved: "bases.yaml", Scratch: true, OnMiss: "deny"},
+				Exceptions: []ExceptionDocument{{Check: "setuid", Path: "usr/bin/su", Until: "2027-01-31", Reason: "for a while"}},
+				MaxBytes:   1 << 30, MaxLayers: 20,
+			},
+			Seal: &SealDocument{Signer: "gateway"},
 		},
 	}
 }
@@ -181,7 +204,13 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 	if r.Audit() || r.Signer() != "" || r.NeedsEvidence() || !r.AllowsPull() || !r.AllowsPush() {
 		t.Errorf("got %+v", r)
 	}
-	if image := r.push.Image; image != (ImageDocument{NonRoot: "allow", MaxLayers: DefaultMaxLayers}) {
+	image := r.push.Image
+	for i := range checks {
+		if action := checks[i].action(&image); action != nil && *action != "allow" {
+			t.Errorf("%s is %q", checks[i].name, *action)
+		}
+	}
+	if image.MaxLayers != DefaultMaxLayers || image.Labels != nil || image.Base != nil || r.ImageNeeds() != (ImageNeeds{}) {
 		t.Errorf("got %+v", image)
 	}
 }
@@ -273,7 +302,17 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		}
 		return ev
 	}
-	good := Image{Runnable: true, User: "65532", Layers: 2, Bytes: 100}
+	good := spotless()
+	with := func(change func(*Image)) Image {
+		image := spotless()
+		change(&image)
+		return image
+	}
+	finding := func(check Check) Image {
+		return with(func(i *Image) { i.Content.Findings = []ImageFinding{{Check: check, Path: "usr/bin/su"}} })
+	}
+	unmarked := finding(CheckSetuid)
+	unmarked.Content.Findings[0].Path = "usr/bin/other"
 	covered := map[string]bool{}
 	for _, c := range []struct {
 		field  string
@@ -298,7 +337,32 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Pull.SignedBy.AtLeast", func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "gateway"}, AtLeast: 1} }, func(d *Document) { d.Pull.SignedBy.AtLeast = 2 }, pulls(signed("ci"))},
 		{"Push", nil, func(d *Document) { d.Push = nil }, pushes(good)},
 		{"Push.Image", nil, func(d *Document) { d.Push.Image = ImageDocument{} }, pushes(Image{Runnable: true})},
-		{"Push.Image.NonRoot", nil, func(d *Document) { d.Push.Image.NonRoot = "allow" }, pushes(Image{Runnable: true, User: "root"})},
+		{"Push.Image.NonRoot", nil, func(d *Document) { d.Push.Image.NonRoot = "allow" }, pushes(with(func(i *Image) { i.User = "0:1" }))},
+		{"Push.Image.RootGroup", nil, func(d *Document) { d.Push.Image.RootGroup = "allow" }, pushes(with(func(i *Image) { i.User = "1:0" }))},
+		{"Push.Image.Secrets", nil, func(d *Document) { d.Push.Image.Secrets = "allow" }, pushes(finding(CheckSecrets))},
+		{"Push.Image.Setuid", nil, func(d *Document) { d.Push.Image.Setuid = "allow" }, pushes(unmarked)},
+		{"Push.Image.Capabilities", nil, func(d *Document) { d.Push.Image.Capabilities = "allow" }, pushes(finding(CheckCapabilities))},
+		{"Push.Image.Devices", nil, func(d *Document) { d.Push.Image.Devices = "allow" }, pushes(finding(CheckDevices))},
+		{"Push.Image.Paths", nil, func(d *Document) { d.Push.Image.Paths = "allow" }, pushes(finding(CheckPaths))},
+		{"Push.Image.WorldWritable", nil, func(d *Document) { d.Push.Image.WorldWritable = "allow" }, pushes(finding(CheckWorldWritable))},
+		{"Push.Image.Minimal", nil, func(d *Document) { d.Push.Image.Minimal = "allow" }, pushes(finding(CheckMinimal))},
+		{"Push.Image.Caches", nil, func(d *Document) { d.Push.Image.Caches = "allow" }, pushes(finding(CheckCaches))},
+		{"Push.Image.EndOfLife", nil, func(d *Document) { d.Push.Image.EndOfLife = "allow" }, pushes(with(func(i *Image) { i.Content.System.Version = "10" }))},
+		{"Push.Image.Ports", nil, func(d *Document) { d.Push.Image.Ports = "allow" }, pushes(with(func(i *Image) { i.Config.Findings = []ImageFinding{{Check: CheckPorts, Path: "x"}} }))},
+		{"Push.Image.Volumes", nil, func(d *Document) { d.Push.Image.Volumes = "allow" }, pushes(with(func(i *Image) { i.Config.Findings = []ImageFinding{{Check: CheckVolumes, Path: "x"}} }))},
+		{"Push.Image.Future", nil, func(d *Document) { d.Push.Image.Future = "allow" }, pushes(with(func(i *Image) { i.Config.Created = now.AddDate(0, 1, 0) }))},
+		{"Push.Image.Labels", nil, func(d *Document) { d.Push.Image.Labels = nil }, pushes(with(func(i *Image) { i.Config.Labels = nil }))},
+		{"Push.Image.Labels.Required", nil, func(d *Document) { d.Push.Image.Labels.Required = []string{"team", "source"} }, pushes(good)},
+		{"Push.Image.Labels.OnMiss", nil, func(d *Document) { d.Push.Image.Labels.OnMiss = "warn" }, pushes(with(func(i *Image) { i.Config.Labels = nil }))},
+		{"Push.Image.Base", nil, func(d *Document) { d.Push.Image.Base = nil }, pushes(with(func(i *Image) { i.Content.DiffIDs = nil }))},
+		{"Push.Image.Base.Approved", nil, func(d *Document) { d.Push.Image.Base.Approved = "" }, pushes(good)},
+		{"Push.Image.Base.Scratch", nil, func(d *Document) { d.Push.Image.Base.Scratch = false }, pushes(with(func(i *Image) { *i.Content = Content{} }))},
+		{"Push.Image.Base.OnMiss", nil, func(d *Document) { d.Push.Image.Base.OnMiss = "warn" }, pushes(with(func(i *Image) { i.Content.DiffIDs = nil }))},
+		{"Push.Image.Exceptions", nil, func(d *Document) { d.Push.Image.Exceptions = nil }, pushes(finding(CheckSetuid))},
+		{"Push.Image.Exceptions.Check", nil, func(d *Document) { d.Push.Image.Exceptions[0].Check = "devices" }, pushes(finding(CheckSetuid))},
+		{"Push.Image.Exceptions.Path", nil, func(d *Document) { d.Push.Image.Exceptions[0].Path = "usr/bin/sudo" }, pushes(finding(CheckSetuid))},
+		{"Push.Image.Exceptions.Until", nil, func(d *Document) { d.Push.Image.Exceptions[0].Until = "2026-11-23" }, pushes(finding(CheckSetuid))},
+		{"Push.Image.Exceptions.Reason", nil, func(d *Document) { d.Push.Image.Exceptions[0].Reason = "another" }, func(p *Policy) any { return p.Version() }}, // for reviewers
 		{"Push.Image.MaxBytes", nil, func(d *Document) { d.Push.Image.MaxBytes = 99 }, pushes(good)},
 		{"Push.Image.MaxLayers", nil, func(d *Document) { d.Push.Image.MaxLayers = 1 }, pushes(good)},
 		{"Push.Seal", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
@@ -336,7 +400,7 @@ func pulls(ev Evidence) func(*Policy) any {
 }
 
 func pushes(image Image) func(*Policy) any {
-	return func(p *Policy) any { return p.Rule("prod/app").JudgePush(subject, image).Admitted() }
+	return func(p *Policy) any { return p.Rule("prod/app").JudgePush(subject, image, now).Admitted() }
 }
 
 // eachField visits every field of a struct and of the structs in it, with its index path and its name such as Pull.DigestOnly.

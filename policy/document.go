@@ -130,17 +130,104 @@ type PushDocument struct {
 	AcceptUnsealed bool `mapstructure:"accept_unsealed"`
 }
 
-// ImageDocument lists the checks of an image. Each is allow, warn or deny where it names an action.
+// ImageDocument lists the checks of an image. Each is allow, warn or deny where it names an action, and allow by default.
 type ImageDocument struct {
-	// NonRoot wants a numeric user other than 0 in the image's configuration. A user name does not count: what it maps
-	// to is decided inside the image. Default allow.
+	// NonRoot wants a user other than 0: a number, or a name that the image's own /etc/passwd gives a number. Default
+	// allow.
 	NonRoot string `mapstructure:"nonroot"`
+
+	// RootGroup finds images that run in group 0. Default allow.
+	RootGroup string `mapstructure:"root_group"`
+
+	// Secrets finds keys, tokens and passwords in every layer, later deleted or not, and in the configuration. Default
+	// allow.
+	Secrets string `mapstructure:"secrets"`
+
+	// Setuid finds files that run as their owner or group, whoever starts them. Default allow.
+	Setuid string `mapstructure:"setuid"`
+
+	// Capabilities finds files that carry capabilities. Default allow.
+	Capabilities string `mapstructure:"capabilities"`
+
+	// Devices finds device files. Default allow.
+	Devices string `mapstructure:"devices"`
+
+	// Paths finds names that unpackers treat differently: absolute ones, files that a layer has twice, links that lead
+	// above the root. Default allow.
+	Paths string `mapstructure:"paths"`
+
+	// WorldWritable finds files and directories that everybody may change. Default allow.
+	WorldWritable string `mapstructure:"world_writable"`
+
+	// Minimal finds shells and package managers. Default allow.
+	Minimal string `mapstructure:"minimal"`
+
+	// Caches finds what package managers left behind. Default allow.
+	Caches string `mapstructure:"caches"`
+
+	// EndOfLife finds operating systems without support. Default allow.
+	EndOfLife string `mapstructure:"end_of_life"`
+
+	// Ports finds exposed ports of remote administration. Default allow.
+	Ports string `mapstructure:"ports"`
+
+	// Volumes finds volumes over parts of the system. Default allow.
+	Volumes string `mapstructure:"volumes"`
+
+	// Future finds images that say to be from the future. Default allow.
+	Future string `mapstructure:"future"`
+
+	// Labels are what an image must say about itself.
+	Labels *LabelsDocument `mapstructure:"labels"`
+
+	// Base wants an approved base image.
+	Base *BaseDocument `mapstructure:"base"`
+
+	// Exceptions are reviewed and dated permissions to differ from a check.
+	Exceptions []ExceptionDocument `mapstructure:"exceptions"`
 
 	// MaxBytes bounds the sum of the compressed sizes, in bytes. Default 0: no bound.
 	MaxBytes int64 `mapstructure:"max_bytes"`
 
 	// MaxLayers bounds the number of layers. Default 127, which is what storage drivers can stack.
 	MaxLayers int `mapstructure:"max_layers"`
+}
+
+// LabelsDocument names labels.
+type LabelsDocument struct {
+	// Required are labels of the image's configuration that must be there and not empty.
+	Required []string `mapstructure:"required"`
+
+	// OnMiss is allow, warn or deny. Default deny.
+	OnMiss string `mapstructure:"on_miss"`
+}
+
+// BaseDocument says what an image may stand on.
+type BaseDocument struct {
+	// Approved is a file that lists approved base images by their diff ids.
+	Approved string `mapstructure:"approved"`
+
+	// Scratch approves of images that stand on nothing: without os-release, shell and package manager. Default false.
+	Scratch bool `mapstructure:"scratch"`
+
+	// OnMiss is allow, warn or deny. Default deny.
+	OnMiss string `mapstructure:"on_miss"`
+}
+
+// ExceptionDocument is a permission to differ from a check.
+type ExceptionDocument struct {
+	// Check is the check's key under image, such as setuid.
+	Check string `mapstructure:"check"`
+
+	// Path is what it covers, by glob: a file such as usr/bin/su, or a part of the configuration. * is a part of one path
+	// component, ** one or more whole components. Default empty: everything that the check finds.
+	Path string `mapstructure:"path"`
+
+	// Until is the last day of the exception in UTC, such as "2027-01-31".
+	Until string `mapstructure:"until"`
+
+	// Reason says why, for whoever reviews the policy.
+	Reason string `mapstructure:"reason"`
 }
 
 // SealDocument says how an admitted image is sealed.
@@ -174,9 +261,24 @@ func (by *SignedBy) clone() *SignedBy {
 
 func (d *PushDocument) clone() *PushDocument {
 	c := *d
+	c.Image = d.Image.clone()
 	if d.Seal != nil {
 		seal := *d.Seal
 		c.Seal = &seal
 	}
 	return &c
+}
+
+func (d ImageDocument) clone() ImageDocument {
+	if d.Labels != nil {
+		labels := *d.Labels
+		labels.Required = slices.Clone(labels.Required)
+		d.Labels = &labels
+	}
+	if d.Base != nil {
+		base := *d.Base
+		d.Base = &base
+	}
+	d.Exceptions = slices.Clone(d.Exceptions)
+	return d
 }

@@ -64,19 +64,3 @@ type Rejection struct {
 	Code     string        // for programs, why; empty where it is not known so exactly
 	Why      string        // for a person, one line
 }
-
-// Image is what was read from an image itself, on the way in.
-type Image struct {
-	// Runnable is false for an index and for an artifact that no runtime starts: the checks of a container's
-	// configuration do not concern it.
-	Runnable bool
-
-	// User is the configuration's User, as written.
-	User string
-
-	// Layers counts the layers.
-	Layers int
-
-	// Bytes sums the sizes of configuration and layers, compressed, as the manifest declares them.
-	Bytes int64
-}

@@ -27,11 +27,12 @@ const (
 	maxPattern = 255
 )
 
+// compileGlob compiles a pattern of repository names.
 func compileGlob(pattern string) (glob, error) {
 	return compilePattern(pattern, "abcdefghijklmnopqrstuvwxyz0123456789._-*", "repository name")
 }
 
-// compilePattern compiles a pattern for names of which each component is made of these characters.
+// compilePattern compiles a pattern for names of which each component is made of these characters, of any where there are none.
 func compilePattern(pattern, characters, of string) (glob, error) {
 	switch {
 	case pattern == "":
@@ -51,7 +52,7 @@ func compilePattern(pattern, characters, of string) (glob, error) {
 			return glob{}, fmt.Errorf("pattern %q: ** stands for whole components, as in prod/**", pattern)
 		}
 		for _, c := range part {
-			if !strings.ContainsRune(characters, c) {
+			if characters != "" && !strings.ContainsRune(characters, c) {
 				return glob{}, fmt.Errorf("pattern %q: %q cannot be in a %s", pattern, c, of)
 			}
 		}

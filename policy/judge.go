@@ -3,7 +3,6 @@ package policy
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -197,8 +196,9 @@ func (ev Evidence) signers() []string {
 	return names
 }
 
-// JudgePush says whether an image may be stored and sealed, from what was read from the image itself.
-func (r *Rule) JudgePush(s Subject, image Image) Verdict {
+// JudgePush says whether an image may be stored and sealed at a time, from what was read from the image itself. It is a
+// pure function, and what was not read does not speak for an image: see [Rule.ImageNeeds].
+func (r *Rule) JudgePush(s Subject, image Image, at time.Time) Verdict {
 	if r == nil {
 		return verdict([]Reason{noPolicy(s)}, nil)
 	}
@@ -210,56 +210,21 @@ func (r *Rule) JudgePush(s Subject, image Image) Verdict {
 		}}, nil)
 	}
 
-	var reasons, warnings []Reason
-	checks := r.push.Image
-	if image.Runnable && checks.NonRoot != allow {
-		if reason := nonRoot(s, image.User); reason != nil {
-			if checks.NonRoot == warn {
-				warnings = append(warnings, *reason)
-			} else {
-				reasons = append(reasons, *reason)
-			}
-		}
-	}
-	if image.Layers > checks.MaxLayers {
+	reasons, warnings := r.judgeImage(s, image, at)
+	limits := r.push.Image
+	if image.Layers > limits.MaxLayers {
 		reasons = append(reasons, Reason{
-			Code: TooManyLayers, Requirement: fmt.Sprintf("image max_layers %d", checks.MaxLayers), Subject: s.Digest.String(),
-			Why: fmt.Sprintf("it has %d layers, %d are allowed", image.Layers, checks.MaxLayers),
+			Code: TooManyLayers, Requirement: fmt.Sprintf("image max_layers %d", limits.MaxLayers), Subject: s.Digest.String(),
+			Why: fmt.Sprintf("it has %d layers, %d are allowed", image.Layers, limits.MaxLayers),
 			Fix: "join RUN steps, or squash the image",
 		})
 	}
-	if checks.MaxBytes > 0 && image.Bytes > checks.MaxBytes {
+	if limits.MaxBytes > 0 && image.Bytes > limits.MaxBytes {
 		reasons = append(reasons, Reason{
-			Code: TooLarge, Requirement: fmt.Sprintf("image max_bytes %d", checks.MaxBytes), Subject: s.Digest.String(),
-			Why: fmt.Sprintf("it has %d bytes compressed, %d are allowed", image.Bytes, checks.MaxBytes),
+			Code: TooLarge, Requirement: fmt.Sprintf("image max_bytes %d", limits.MaxBytes), Subject: s.Digest.String(),
+			Why: fmt.Sprintf("it has %d bytes compressed, %d are allowed", image.Bytes, limits.MaxBytes),
 			Fix: "use a smaller base image and a multi-stage build",
 		})
 	}
 	return verdict(reasons, warnings)
-}
-
-// nonRoot returns nil for a user that is certainly not root: a number other than 0, whatever the group. Kubernetes'
-// runAsNonRoot draws the same line: what a name maps to is decided by a file inside the image.
-func nonRoot(s Subject, user string) *Reason {
-	reason := &Reason{
-		Code: RunsAsRoot, Requirement: "image nonroot", Subject: s.Digest.String(),
-		Fix: "set a numeric user in the Dockerfile, such as USER 65532",
-	}
-	name, _, _ := strings.Cut(user, ":")
-	switch {
-	case name == "" || name == "root":
-		reason.Why = "it runs as root"
-		return reason
-	case strings.Trim(name, "0123456789") != "":
-		reason.Why = fmt.Sprintf("whether user %.40q is root cannot be told from its name", name)
-		return reason
-	case strings.Trim(name, "0") == "":
-		reason.Why = "it runs as root (user 0)"
-		return reason
-	}
-	if _, err := strconv.ParseUint(name, 10, 31); err != nil { // a larger number wraps around to who knows whom
-		reason.Why = fmt.Sprintf("user %.40s is no user number", name)
-		return reason
-	}
-	return nil
 }

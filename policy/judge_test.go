@@ -118,7 +118,7 @@ func TestThreat087_OneAuthorityIsOneHoweverOftenItSigned(t *testing.T) {
 func TestWhatIsNotWrittenIsDenied(t *testing.T) {
 	everything := by("gateway", "ci", "release")
 	everything.Pinned = true
-	image := Image{Runnable: true, User: "65532", Layers: 1, Bytes: 1}
+	image := spotless()
 	pullOnly, pushOnly := full(), full()
 	pullOnly.Push, pushOnly.Pull = nil, nil
 	for name, c := range map[string]struct {
@@ -126,13 +126,13 @@ func TestWhatIsNotWrittenIsDenied(t *testing.T) {
 		want string
 	}{
 		"pull without a rule":             {(*Rule)(nil).Judge(subject, everything, now), "NO_POLICY"},
-		"push without a rule":             {(*Rule)(nil).JudgePush(subject, image), "NO_POLICY"},
+		"push without a rule":             {(*Rule)(nil).JudgePush(subject, image, now), "NO_POLICY"},
 		"pull under a rule of nothing":    {new(Rule).Judge(subject, everything, now), "PULL_CLOSED"},
-		"push under a rule of nothing":    {new(Rule).JudgePush(subject, image), "PUSH_CLOSED"},
+		"push under a rule of nothing":    {new(Rule).JudgePush(subject, image, now), "PUSH_CLOSED"},
 		"pull where there is only push":   {mustCompile(t, pushOnly).Rule("prod/app").Judge(subject, everything, now), "PULL_CLOSED"},
-		"push where there is only pull":   {mustCompile(t, pullOnly).Rule("prod/app").JudgePush(subject, image), "PUSH_CLOSED"},
+		"push where there is only pull":   {mustCompile(t, pullOnly).Rule("prod/app").JudgePush(subject, image, now), "PUSH_CLOSED"},
 		"a pull section of nothing":       {(&Rule{pull: &PullDocument{}}).Judge(subject, everything, now), "PULL_CLOSED"},
-		"a push section of nothing":       {(&Rule{push: &PushDocument{}}).JudgePush(subject, image), "PUSH_CLOSED"},
+		"a push section of nothing":       {(&Rule{push: &PushDocument{}}).JudgePush(subject, image, now), "PUSH_CLOSED"},
 		"signatures by an empty form":     {(&Rule{pull: &PullDocument{SignedBy: &SignedBy{}}}).Judge(subject, everything, now), "UNTRUSTED"},
 		"signatures by any of nobody":     {(&Rule{pull: &PullDocument{SignedBy: &SignedBy{Any: []string{}}}}).Judge(subject, everything, now), "UNTRUSTED"},
 		"signatures by all of nobody":     {(&Rule{pull: &PullDocument{SignedBy: &SignedBy{All: []string{}}}}).Judge(subject, everything, now), "UNTRUSTED"},
@@ -194,7 +194,7 @@ func TestNonRootIsANumberOtherThanZero(t *testing.T) {
 		"0x0": false, "0x3e8": false, "1e3": false, "1_000": false, "1.0": false, "0b1": false, "0o7": false, "\u0661\u0662": false, "\uff11": false, "$UID": false,
 		strings.Repeat("9", 1<<20): false, strings.Repeat("x", 1<<20): false, strings.Repeat("0", 1<<20): false,
 	} {
-		v := rule.JudgePush(subject, Image{Runnable: true, User: user, Layers: 1})
+		v := rule.JudgePush(subject, Image{Runnable: true, User: user, Layers: 1}, now)
 		consistent(t, v)
 		if v.Admitted() != admitted || !admitted && codes(v.Reasons()) != "RUNS_AS_ROOT" {
 			t.Errorf("user %.40q: got %v, %q, want %v", user, v.Admitted(), codes(v.Reasons()), admitted)
@@ -226,7 +226,7 @@ func TestImagesAreCheckedOnTheWayIn(t *testing.T) {
 		},
 		"a warning beside a refusal": {ImageDocument{NonRoot: "warn", MaxBytes: 1}, Image{Runnable: true, Bytes: 2}, "IMAGE_TOO_LARGE", "RUNS_AS_ROOT"},
 	} {
-		v := pushRule(t, c.checks).JudgePush(subject, c.image)
+		v := pushRule(t, c.checks).JudgePush(subject, c.image, now)
 		consistent(t, v)
 		if codes(v.Reasons()) != c.reasons || codes(v.Warnings()) != c.warnings {
 			t.Errorf("%s: got %q and %q, want %q and %q", name, codes(v.Reasons()), codes(v.Warnings()), c.reasons, c.warnings)

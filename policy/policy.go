@@ -22,6 +22,8 @@ type Known struct {
 	Authorities map[string]string
 	Signers     map[string]string
 
+	// Bases are the lists of approved base images, by the file that a policy names.
+	Bases map[string][]Base
 	// Groups of clients. Who belongs to them is a fact about a client, no part of the policy.
 	Groups []string `json:"-"`
 }
@@ -47,6 +49,8 @@ type Rule struct {
 	attested     []*requirement  // what pull.Attested demands
 	push         *PushDocument   // never both Seal and AcceptUnsealed
 	sealer       string          // the authority that a pull asks for and whose key seals a push, empty for none
+	exceptions   []exception
+	bases        []base
 }
 
 // A Fault is something wrong with a document, at a place in it such as "[0].pull.signed_by.any[1]".
@@ -146,7 +150,7 @@ func compileRule(doc Document, known Known, fault func(path, format string, args
 	}
 	if doc.Push != nil {
 		r.push = doc.Push.clone()
-		compilePush(r.push, known, fault)
+		r.compilePush(known, fault)
 	}
 	r.sealer = r.findSealer(known)
 	return r
@@ -216,7 +220,8 @@ func compileSignedBy(path string, by SignedBy, known Known, fault func(path, for
 	}
 }
 
-func compilePush(push *PushDocument, known Known, fault func(path, format string, args ...any)) {
+func (r *Rule) compilePush(known Known, fault func(path, format string, args ...any)) {
+	push := r.push
 	switch {
 	case push.Seal == nil && !push.AcceptUnsealed:
 		fault(".push", "does not seal; name the signer in seal, or say accept_unsealed: true")
@@ -229,13 +234,7 @@ func compilePush(push *PushDocument, known Known, fault func(path, format string
 	}
 
 	image := &push.Image
-	switch image.NonRoot {
-	case "":
-		image.NonRoot = allow
-	case allow, warn, deny:
-	default:
-		fault(".push.image.nonroot", "%q is none of allow, warn, deny", image.NonRoot)
-	}
+	r.compileImage(image, known, fault)
 	if image.MaxBytes < 0 {
 		fault(".push.image.max_bytes", "is negative")
 	}

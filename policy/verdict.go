@@ -44,6 +44,26 @@ const (
 	TooManyLayers Code = "TOO_MANY_LAYERS" // more layers than the rule allows
 )
 
+// The reasons that come from looking into an image.
+const (
+	Uninspectable    Code = "UNINSPECTABLE"     // nobody can say what is in it
+	HoldsSecrets     Code = "SECRETS"           // keys, tokens or passwords
+	RunsInRootGroup  Code = "ROOT_GROUP"        // the container would run in group 0, or nobody can tell
+	UnapprovedBase   Code = "UNAPPROVED_BASE"   // it stands on none of the base images that the rule wants
+	EndOfLife        Code = "END_OF_LIFE"       // its operating system gets no security fixes any more
+	Setuid           Code = "SETUID"            // files that run as their owner or group
+	FileCapabilities Code = "FILE_CAPABILITIES" // files with capabilities
+	DeviceFiles      Code = "DEVICE_FILES"      // device files
+	OddPaths         Code = "ODD_PATHS"         // names that unpackers treat differently
+	WorldWritable    Code = "WORLD_WRITABLE"    // files that everybody may change
+	NotMinimal       Code = "NOT_MINIMAL"       // a shell or a package manager
+	PackageCaches    Code = "PACKAGE_CACHES"    // what package managers left behind
+	SensitivePorts   Code = "SENSITIVE_PORTS"   // a port of remote administration
+	SensitiveVolumes Code = "SENSITIVE_VOLUMES" // a volume over a part of the system
+	MissingLabels    Code = "MISSING_LABELS"    // labels that the rule wants
+	FromTheFuture    Code = "FROM_THE_FUTURE"   // it was made later than now
+)
+
 // The reasons that a policy gives about attestations.
 const (
 	NotAttested        Code = "NOT_ATTESTED"          // no attestation of the type by enough of the authorities that the rule wants

@@ -25,7 +25,8 @@ type builder struct {
 	alone   bool                                                    // the regime answers nobody but us, so nobody has to log in
 
 	registries []standingRegistry
-	desk       *clients.Desk // where clients log in; nil until a configuration knows some
+	layers     *inspect.Layers // what was found in layers; nil remembers nothing
+	desk       *clients.Desk   // where clients log in; nil until a configuration knows some
 }
 
 // built is what a configuration became.
@@ -48,8 +49,10 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	problems = append(problems, more...)
 	made.Authorities = fingerprints
 
-	compiled, err := policy.Compile(l.Config.Policies, known(l, fingerprints, signerKeys))
-	if err != nil {
+	bases, more := readBases(l)
+	problems = append(problems, more...)
+	compiled, err := policy.Compile(l.Config.Policies, known(l, fingerprints, signerKeys, bases))
+	if err != nil && len(more) == 0 { // a list that was not read approves nothing, which was said
 		problems = append(problems, l.faults(err)...)
 	}
 	if made.Certificate, err = loadCertificate(l.Config.Listen.TLS); err != nil {
@@ -94,7 +97,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		Verifier: verifier.NewCache(proven.WithSameRepository(sameRepository(registries)).WithNeeds(needs(compiled)), verifier.CacheOptions{
 			TTL: l.Config.Verification.CacheTTL, Entries: l.Config.Verification.CacheEntries,
 		}),
-		Inspector: inspect.Inspector{Blobs: registries},
+		Inspector: inspect.Inspector{Blobs: registries, Layers: b.layers},
 		Sealers:   map[string]gateway.Sealer{},
 	}
 	for _, s := range l.Config.Signers {

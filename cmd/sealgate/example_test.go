@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/policy"
 )
 
@@ -49,7 +50,7 @@ func TestExampleConfigurationLoadsWithEverythingOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := policy.Compile(loaded.Config.Policies, known(loaded, nil, nil)); err != nil {
+	if _, err := policy.Compile(loaded.Config.Policies, known(loaded, nil, nil, approveAll(loaded))); err != nil {
 		t.Error(err)
 	}
 	if got := len(loaded.Config.Policies); got != 4 {
@@ -86,4 +87,15 @@ func TestExampleConfigurationMentionsEveryKey(t *testing.T) {
 			t.Errorf("config.example.yaml:%d is %d characters long", i+1, len(line))
 		}
 	}
+}
+
+// approveAll has a list of base images for each policy that names one, whatever is in the file.
+func approveAll(l *Loaded) map[string][]policy.Base {
+	lists := map[string][]policy.Base{}
+	for _, p := range l.Config.Policies {
+		if p.Push != nil && p.Push.Image.Base != nil && p.Push.Image.Base.Approved != "" {
+			lists[p.Push.Image.Base.Approved] = []policy.Base{{Name: "any", DiffIDs: []digest.Digest{digest.FromString("a layer")}}}
+		}
+	}
+	return lists
 }

@@ -92,13 +92,13 @@ func (l *Loaded) read(raw []byte) error {
 	return nil
 }
 
-func decodeStrictly(raw []byte, config *Config) error {
+func decodeStrictly(raw []byte, into any) error {
 	v := viper.New()
 	v.SetConfigType("yaml")
 	if err := v.ReadConfig(bytes.NewReader(raw)); err != nil {
 		return err
 	}
-	return v.Unmarshal(config, func(d *mapstructure.DecoderConfig) {
+	return v.Unmarshal(into, func(d *mapstructure.DecoderConfig) {
 		d.ErrorUnused = true
 		d.WeaklyTypedInput = false
 		d.DecodeHook = mapstructure.ComposeDecodeHookFunc(takeWords, takeMoments, mapstructure.StringToTimeDurationHookFunc())
@@ -174,6 +174,11 @@ func (c *Config) paths() map[string]*string {
 	for i := range c.Signers {
 		all[fmt.Sprintf("signers[%d].key.file", i)] = &c.Signers[i].Key.File
 		all[fmt.Sprintf("signers[%d].key.password_file", i)] = &c.Signers[i].Key.PasswordFile
+	}
+	for i := range c.Policies {
+		if push := c.Policies[i].Push; push != nil && push.Image.Base != nil {
+			all[fmt.Sprintf("policies[%d].push.image.base.approved", i)] = &push.Image.Base.Approved
+		}
 	}
 	return all
 }

@@ -100,9 +100,17 @@ func oneOf(schemas ...any) map[string]any { return map[string]any{"oneOf": schem
 // enums are the words that a setting can be, by type and field.
 var enums = map[string][]string{
 	"Document.Mode":         {"enforce", "audit"},
-	"ImageDocument.NonRoot": {"allow", "warn", "deny"},
-	"AllowDocument.May":     {"pull", "push", "delete"},
+	"LabelsDocument.OnMiss": actions,
+	"BaseDocument.OnMiss":   actions,
+	"ImageDocument.NonRoot": actions, "ImageDocument.RootGroup": actions, "ImageDocument.Secrets": actions,
+	"ImageDocument.Setuid": actions, "ImageDocument.Capabilities": actions, "ImageDocument.Devices": actions,
+	"ImageDocument.Paths": actions, "ImageDocument.WorldWritable": actions, "ImageDocument.Minimal": actions,
+	"ImageDocument.Caches": actions, "ImageDocument.EndOfLife": actions, "ImageDocument.Ports": actions,
+	"ImageDocument.Volumes": actions, "ImageDocument.Future": actions,
+	"AllowDocument.May": {"pull", "push", "delete"},
 }
+
+var actions = []string{"allow", "warn", "deny"}
 
 func (g schemaGenerator) object(t reflect.Type) map[string]any {
 	properties := map[string]any{}

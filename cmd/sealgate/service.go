@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/sealgate/sealgate/gateway"
 	"github.com/sealgate/sealgate/gateway/ledger"
+	"github.com/sealgate/sealgate/verifier/inspect"
 )
 
 const (
@@ -27,6 +28,7 @@ const (
 	adminTimeout      = 30 * time.Second // for a whole exchange; the public listener streams blobs and has none
 	maxHeaderBytes    = 64 << 10
 	drainTimeout      = 30 * time.Second // for requests under way when we stop
+	layerMemory       = 64 << 20         // bytes of what is remembered of layers' content
 )
 
 // service is a running gateway with its two listeners. Everything that it has open is closed by [service.stop].
@@ -73,15 +75,16 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 		Ledger: decisions, Log: s.log, Metrics: metrics,
 		ExternalURL: c.Listen.ExternalURL, AllowDelete: c.Delete.Allowed,
 	})
+	layers := inspect.NewLayers(layerMemory)
 	s.reloader = &reloader{
-		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv},
+		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv, layers: layers},
 		log: s.log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
 	}
 	made, err := s.reloader.start(loaded)
 	if err != nil {
 		return err
 	}
-	s.closers = append(s.closers, s.reloader.builder.close)
+	s.closers = append(s.closers, s.reloader.builder.close, layers.Close)
 	debug.FreeOSMemory() // decrypting a key takes scrypt a hundred megabytes that nobody needs again
 	return s.listen(c, made, metrics)
 }

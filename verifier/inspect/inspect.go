@@ -1,28 +1,26 @@
-// Package inspect reads facts from an image itself: what its configuration says, not what anybody says about it.
+// Package inspect reads facts from an image itself: what its configuration and layers hold, not what anybody says about it.
 //
 // Everything that it reads was pushed by somebody, so everything is bounded, hashed against the descriptor that names it,
-// and read in one way only (package strictjson): a runtime that finds another user than the one that was judged is what
-// must not happen. For the same reason an image counts as runnable whenever some runtime may start it, whatever it claims to
-// be: see [manifest.Manifest.IsRunnable].
+// and read in one way only: a runtime that finds another user or another file than the one that was judged is what must not
+// happen. Where readers may differ, the image has a flaw and is refused. For the same reason an image counts as runnable
+// whenever some runtime may start it, whatever it claims to be: see [manifest.Manifest.IsRunnable].
+//
+// A layer is read in one pass, from the registry through decompression, hash and tar reader into the checks. Nothing of it
+// is written to disk, and no more than a few megabytes of it are in memory. What was found is remembered by the layer's
+// digest: see [Layers].
 package inspect
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
-	"github.com/sealgate/sealgate/policy/strictjson"
-)
-
-// Bounds of what is read from an image.
-const (
-	MaxConfigBytes = 4 << 20 // an image configuration; real ones have a few kilobytes
 )
 
 // ErrInvalid is in every error that is the image's own fault, and such an error is a [manifest.ErrInvalid] as well. Any
@@ -38,24 +36,27 @@ func (i invalid) Is(target error) bool { return target == manifest.ErrInvalid }
 type Blobs interface {
 	// Blob returns a whole blob of at most limit bytes. A larger one is an error.
 	Blob(ctx context.Context, repo string, d digest.Digest, limit int64) ([]byte, error)
+
+	// OpenBlob streams a blob; size is its length in bytes, -1 when nobody said. The stream ends in io.EOF when its bytes
+	// hash to d, and in another error otherwise. The caller closes it.
+	OpenBlob(ctx context.Context, repo string, d digest.Digest) (body io.ReadCloser, size int64, err error)
 }
 
 // Inspector inspects what a registry holds.
 type Inspector struct {
-	Blobs Blobs
+	Blobs  Blobs
+	Layers *Layers // nil: nothing is remembered
 }
 
-// Inspect is [Read] from the inspector's blobs.
-func (i Inspector) Inspect(ctx context.Context, repo string, m *manifest.Manifest) (policy.Image, error) {
-	return Read(ctx, i.Blobs, repo, m)
-}
-
-// Read reads the facts of the image m of a repository. An index has none: its images are inspected one by one.
-func Read(ctx context.Context, blobs Blobs, repo string, m *manifest.Manifest) (policy.Image, error) {
+// Inspect reads the facts of the image m of a repository that somebody needs, and no more: without needs it is the user as
+// the configuration has it. An index has none: its images are inspected one by one.
+//
+// An error with [ErrInvalid] is the image's fault, one with [policy.ErrUnfinished] says that the layers are still being
+// read and a later call will have them. What is odd about the layers is no error but a flaw in the result.
+func (i Inspector) Inspect(ctx context.Context, repo string, m *manifest.Manifest, needs policy.ImageNeeds) (policy.Image, error) {
 	if m.IsIndex() {
 		return policy.Image{}, nil
 	}
-
 	bytes, err := sum(m)
 	if err != nil {
 		return policy.Image{}, err
@@ -65,13 +66,57 @@ func Read(ctx context.Context, blobs Blobs, repo string, m *manifest.Manifest) (
 		return image, nil
 	}
 
-	c, err := readConfig(ctx, blobs, repo, m.Config)
+	raw, err := fetchConfig(ctx, i.Blobs, repo, m.Config)
 	if err != nil {
 		return policy.Image{}, err
 	}
-	image.User = c.Config.User
+	if image.User, err = readUser(raw); err != nil {
+		return policy.Image{}, err
+	}
+	named := needs.Account && hasName(image.User) || needs.Group && needsGroupFile(image.User)
+	if !needs.Config && !needs.Layers && !named {
+		return image, nil
+	}
+
+	c, err := readConfig(raw)
+	if err != nil {
+		return policy.Image{}, err
+	}
+	if needs.Config {
+		image.Config = c.facts()
+	}
+	if needs.Layers || named {
+		files, err := i.readLayers(ctx, repo, m, c.RootFS.DiffIDs)
+		if err != nil {
+			return policy.Image{}, err
+		}
+		image.Content = files.content()
+		if named && len(image.Content.Flaws) == 0 {
+			image.Account = files.account(image.User)
+		}
+	}
 	return image, nil
 }
+
+// hasName reports that who a user is takes the image's /etc/passwd.
+func hasName(user string) bool {
+	name, _, _ := strings.Cut(user, ":")
+	return name != "" && name != "root" && !isNumber(name)
+}
+
+// needsGroupFile reports that which group it is takes the image's files.
+func needsGroupFile(user string) bool {
+	name, group, _ := strings.Cut(user, ":")
+	switch {
+	case group != "":
+		return group != "root" && !isNumber(group)
+	case name == "" || name == "root":
+		return false
+	}
+	return true
+}
+
+func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 // sum adds up what the manifest says its parts weigh.
 func sum(m *manifest.Manifest) (int64, error) {
@@ -83,46 +128,6 @@ func sum(m *manifest.Manifest) (int64, error) {
 		total += layer.Size
 	}
 	return total, nil
-}
-
-// config is the part of an image configuration that says how the container runs. The format is OCI's, which Docker's
-// agrees with here: https://github.com/opencontainers/image-spec/blob/v1.1.1/config.md
-//
-// Whatever else says what runs is named too, so that its spelling is checked; its values are taken as they are.
-type config struct {
-	OS     json.RawMessage `json:"os"`
-	Config struct {
-		User       string          `json:"User"`
-		Env        json.RawMessage `json:"Env"`
-		Entrypoint json.RawMessage `json:"Entrypoint"`
-		Cmd        json.RawMessage `json:"Cmd"`
-		WorkingDir json.RawMessage `json:"WorkingDir"`
-		Labels     json.RawMessage `json:"Labels"`
-		Volumes    json.RawMessage `json:"Volumes"`
-	} `json:"config"`
-	RootFS  json.RawMessage `json:"rootfs"`
-	History json.RawMessage `json:"history"`
-}
-
-func readConfig(ctx context.Context, blobs Blobs, repo string, d ocispec.Descriptor) (config, error) {
-	if d.Size > MaxConfigBytes {
-		return config{}, fmt.Errorf("%w: its configuration has %d bytes, %d are allowed", ErrInvalid, d.Size, MaxConfigBytes)
-	}
-	raw, err := blobs.Blob(ctx, repo, d.Digest, MaxConfigBytes)
-	if err != nil {
-		return config{}, fmt.Errorf("fetch configuration %s: %w", d.Digest, err)
-	}
-	if d.Digest.Algorithm().FromBytes(raw) != d.Digest {
-		return config{}, fmt.Errorf("fetch configuration %s: %w", d.Digest, errOtherBytes)
-	}
-	if int64(len(raw)) != d.Size {
-		return config{}, fmt.Errorf("%w: its configuration has %d bytes, the manifest says %d", ErrInvalid, len(raw), d.Size)
-	}
-	var c config
-	if err := strictjson.Decode(raw, &c); err != nil {
-		return config{}, fmt.Errorf("%w: its configuration: %w", ErrInvalid, err)
-	}
-	return c, nil
 }
 
 var errOtherBytes = errors.New("other bytes came than the digest says")
