@@ -29,6 +29,7 @@ var normalisers = []struct {
 var progress = regexp.MustCompile(`^([0-9a-f]{12}: ` + // docker
 	`|(Copying|Copied|Exists|Skipped|Mounted) +[0-9a-f]{12} ` + // oras
 	`|TIME (pushed|existing|mounted) blob: ` + // crane
+	`|(Getting image source|Storing) signatures|Copying (blob|config) |Writing manifest to |Trying to pull ` + // skopeo and its kin
 	`|\S+: +[a-z ]+ \||elapsed: )`) // ctr, which goes on drawing when it has failed
 
 func normalise(s string) string {
