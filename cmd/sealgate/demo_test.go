@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/sealgate/sealgate/policy"
 )
 
 var (
@@ -47,6 +49,27 @@ func TestTheDemoTellsTheStoryOfTheREADME(t *testing.T) {
 			t.Fatalf("the README has a line that the demo does not print, or not there:\n%s\nthe demo prints:\n%s", want, &out)
 		}
 		told = told[1:]
+	}
+}
+
+func TestTheConfigurationOfTheREADMELoads(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, ok := strings.Cut(string(readme), "```yaml\n")
+	block, _, closed := strings.Cut(block, "```")
+	if !ok || !closed {
+		t.Fatal("the README shows no configuration")
+	}
+	l, err := loadText(t, block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := policy.Compile(l.Config.Policies, policy.Known{
+		Authorities: map[string]string{"gateway": "1", "release": "2"}, Signers: map[string]string{"gateway": "1"},
+	}); err != nil {
+		t.Error(err)
 	}
 }
 
