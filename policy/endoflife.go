@@ -7,10 +7,12 @@ import (
 )
 
 // endOfLife has the last day on which releases get security fixes from their makers for free, by ID and VERSION_ID of
-// os-release. It was written on 2026-11-24 from:
-//   - debian, ubuntu: the package distro-info-data of Debian, version 0.58+deb12u6; for debian the end of long term support
-//   - alpine: https://alpinelinux.org/releases/
-//   - rhel, centos, rocky, almalinux, fedora, amzn, opensuse-leap: the makers' announcements
+// os-release. Checked on 2026-11-24:
+//   - debian from 9 and ubuntu from 22.04 against Debian's package distro-info-data 0.58+deb12u6; for debian the end of long
+//     term support
+//   - alpine from 3.20 against https://alpinelinux.org/releases/
+//
+// BUG(policy): The other rows follow what their makers announced, and nobody has held them against a source since.
 //
 // What is not here has not ended, as far as anybody here knows. A release's own SUPPORT_END counts too.
 var endOfLife = map[string]map[string]string{
