@@ -141,3 +141,18 @@ func TestThreat155_WithoutASignerNothingIsPublished(t *testing.T) {
 	}
 	r.want(http.StatusOK, "GET", "/v2/a/manifests/v1", nil)
 }
+
+func TestThreat034_ABlobIsInTheRepositoriesThatHaveItAndInNoOther(t *testing.T) {
+	r := newRig(t)
+	large := newImage("65532", strings.Repeat("0123456789", 1<<19)) // one that is sent as a file, and its small configuration
+	r.push("a", "v1", large)
+	r.push("b", "v1", newImage("65532", "another"))
+	for _, blob := range large.blobs {
+		path := "/blobs/" + digest.FromBytes(blob).String()
+		r.want(http.StatusOK, "GET", "/v2/a"+path, nil)
+		for _, method := range []string{"GET", "HEAD"} {
+			r.want(http.StatusNotFound, method, "/v2/b"+path, nil)
+			r.want(http.StatusNotFound, method, "/v2/absent"+path, nil)
+		}
+	}
+}
