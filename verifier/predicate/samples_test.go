@@ -13,7 +13,7 @@ const (
      "Vulnerabilities": [
       {"VulnerabilityID": "CVE-2026-0001", "PkgID": "openssl@3.0.14", "PkgName": "openssl",
        "PkgIdentifier": {"PURL": "pkg:deb/debian/openssl@3.0.14", "UID": "1"},
-       "InstalledVersion": "3.0.14", "FixedVersion": "3.0.15", "Status": "fixed", "Severity": "CRITICAL",
+       "InstalledVersion": "3.0.14", "FixedVersion": "3.0.15", "Status": "fixed", "Severity": "CRITICAL", "PublishedDate": "2026-11-02T03:00:00Z",
        "CVSS": {"nvd": {"V2Vector": "AV", "V2Score": 7.5, "V3Score": 9.8}, "redhat": {"V3Score": 8.1}},
        "References": ["https://x.example/\"quoted\"", "é"], "Title": "a \u00e9 b"},
       {"VulnerabilityID": "CVE-2026-0002", "PkgName": "zlib1g", "InstalledVersion": "1.2", "Status": "will_not_fix", "Severity": "UNKNOWN"}
@@ -26,7 +26,8 @@ const (
 	grypeReport = `{
   "matches": [
     {"vulnerability": {"id": "GHSA-1", "severity": "High", "urls": [], "fix": {"versions": ["1.2.3", "1.3"], "state": "fixed", "available": []},
-      "cvss": [{"version": "3.1", "metrics": {"baseScore": 7.5, "impactScore": 3.6}}, {"metrics": {"baseScore": 6}}]},
+      "cvss": [{"version": "3.1", "metrics": {"baseScore": 7.5, "impactScore": 3.6}}, {"metrics": {"baseScore": 6}}],
+      "epss": [{"cve": "CVE-1", "epss": 0.25, "percentile": 0.9, "date": "2026-11-19"}], "knownExploited": [{"cve": "CVE-1", "urls": []}]},
      "relatedVulnerabilities": [{"id": "CVE-1", "severity": "Critical"}], "matchDetails": [],
      "artifact": {"id": "x", "name": "left-pad", "version": "1.0", "type": "npm", "purl": "pkg:npm/left-pad@1.0"}},
     {"vulnerability": {"id": "CVE-2", "severity": "Negligible", "fix": {"versions": [], "state": "wont-fix"}}, "artifact": {"name": "bash"}}
