@@ -293,7 +293,7 @@ func (r *rig) recorded() []ledger.Decision {
 func (r *rig) sealAround(repo string, im image) {
 	r.t.Helper()
 	s := policy.Subject{Repo: repo, Digest: im.digest}
-	if _, err := signer.NewSealer(r.key, r.registries, nil).Seal(context.Background(), s, repo); err != nil {
+	if _, err := signer.NewSealer(r.key, r.registries, nil).Seal(context.Background(), s, repo, nil); err != nil {
 		r.t.Fatal(err)
 	}
 	r.enforce(r.key) // nothing is remembered of the time before
@@ -369,6 +369,6 @@ func (r *rig) withoutSigner() {
 
 type failingSealer struct{}
 
-func (failingSealer) Seal(context.Context, policy.Subject, string) ([]digest.Digest, error) {
+func (failingSealer) Seal(context.Context, policy.Subject, string, []policy.Statement) ([]digest.Digest, error) {
 	return nil, errors.New("the key service does not answer")
 }

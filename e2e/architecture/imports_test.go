@@ -30,7 +30,7 @@ var may = map[string][]string{
 	"policy/strictjson":  {},
 	"policy/manifest":    {"policy/strictjson"},
 	"policy":             {"policy/manifest"},
-	"gateway/clients":    {"policy"},
+	"gateway/clients":    {"policy", "policy/strictjson"},
 	"gateway/ledger":     {"policy", "policy/manifest"},
 	"gateway/upstream":   {"policy", "policy/manifest"},
 	"signer":             {"policy", "policy/manifest"},
