@@ -30,6 +30,9 @@ type Proof struct {
 	// Time is the earliest time at which the signature existed, as a trusted log or timestamp authority says. Zero where
 	// nobody says it.
 	Time time.Time
+
+	// Until is when it is no longer proven: a path of certificates that must be valid now ends then. Zero is never.
+	Until time.Time
 }
 
 // needs is what a signature must have beside being good.
@@ -136,6 +139,25 @@ func (c *check) verify(entity verify.SignedEntity, a artifact) (Proof, error) {
 		if at.Type != "CurrentTime" && (proof.Time.IsZero() || at.Timestamp.Before(proof.Time)) {
 			proof.Time = at.Timestamp
 		}
+	}
+	if c.needs.now {
+		return c.untilExpiry(entity, proof)
+	}
+	return proof, nil
+}
+
+// untilExpiry says when the path ends by which a signature is valid now.
+func (c *check) untilExpiry(entity verify.SignedEntity, proof Proof) (Proof, error) {
+	content, err := entity.VerificationContent()
+	if err != nil || content.Certificate() == nil {
+		return Proof{}, failure(NotVerified, "has no certificate")
+	}
+	chains, err := chainsOf(time.Now(), content, c.material)
+	if err != nil || len(chains) == 0 {
+		return Proof{}, failure(NotVerified, "has no path to a trusted authority")
+	}
+	for _, certificate := range chains[0] {
+		proof.Until = earliest(proof.Until, certificate.NotAfter)
 	}
 	return proof, nil
 }

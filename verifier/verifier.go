@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"time"
 	"unicode"
 
 	"github.com/opencontainers/go-digest"
@@ -39,6 +40,8 @@ type Verifier struct {
 	sameRepository func(repo, reference string) bool
 	needs          func(repo string) policy.Needs // nil for none
 	large          chan struct{}                  // held while one large attestation is in memory
+	memory         Memory                         // nil: outages are not bridged
+	bridge         time.Duration                  // how long an outage is bridged
 }
 
 // New returns a verifier that reads from source. Each authority has a name and a fingerprint of its own. Without any
@@ -66,7 +69,11 @@ func (v *Verifier) WithSameRepository(same func(repo, reference string) bool) *V
 //
 // An error is an [UndecidedError]: it could not be found out what is attached. It never means that nothing is there.
 func (v *Verifier) Verify(ctx context.Context, s policy.Subject) (policy.Evidence, error) {
-	ev, err := v.verify(ctx, s)
+	verify := v.verify
+	if v.memory != nil {
+		verify = v.verifyBridged
+	}
+	ev, err := verify(ctx, s)
 	if err != nil {
 		return policy.Evidence{}, &UndecidedError{Subject: s, Cause: err}
 	}
@@ -101,7 +108,7 @@ func (v *Verifier) verify(ctx context.Context, s policy.Subject) (policy.Evidenc
 	}
 	all := join([]findings{tagged, attached, referring})
 	return policy.Evidence{
-		Signatures: all.signatures, Attestations: all.attestations, Unread: all.unread, Rejected: all.rejected,
+		Signatures: all.signatures, Attestations: all.attestations, Unread: all.unread, Rejected: all.rejected, Until: all.until,
 	}, nil
 }
 
@@ -140,6 +147,7 @@ type findings struct {
 	attestations []policy.Attestation
 	unread       []policy.Rejection
 	rejected     []policy.Rejection
+	until        time.Time // until when what was proven is, zero for ever
 }
 
 func join(all []findings) (sum findings) {
@@ -148,6 +156,7 @@ func join(all []findings) (sum findings) {
 		sum.attestations = append(sum.attestations, f.attestations...)
 		sum.unread = append(sum.unread, f.unread...)
 		sum.rejected = append(sum.rejected, f.rejected...)
+		sum.until = earliest(sum.until, f.until)
 	}
 	return sum
 }
