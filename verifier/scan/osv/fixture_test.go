@@ -94,7 +94,9 @@ func events(kind string, all ...string) string {
 	return fmt.Sprintf(`"ranges": [{"type": %q, "events": [%s]}]`, kind, strings.Join(list, ", "))
 }
 
-func aliases(names ...string) string { return fmt.Sprintf(`"aliases": ["%s"]`, strings.Join(names, `", "`)) }
+func aliases(names ...string) string {
+	return fmt.Sprintf(`"aliases": ["%s"]`, strings.Join(names, `", "`))
+}
 func upstream(names ...string) string {
 	return fmt.Sprintf(`"upstream": ["%s"]`, strings.Join(names, `", "`))
 }
