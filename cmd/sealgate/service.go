@@ -169,6 +169,7 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 		s.log.Warn("clients on other machines reach this listener in plain text; set listen.tls, or put a proxy with TLS before it")
 	}
 	warnOfAudit(s.log, made.Audited)
+	made.logWarnings(s.log)
 	return nil
 }
 
