@@ -6,6 +6,7 @@ import (
 
 	"github.com/sealgate/sealgate/gateway"
 	"github.com/sealgate/sealgate/gateway/clients"
+	"github.com/sealgate/sealgate/gateway/ledger"
 	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/signer"
@@ -26,6 +27,7 @@ type builder struct {
 
 	registries []standingRegistry
 	layers     *inspect.Layers // what was found in layers; nil remembers nothing
+	ledger     *ledger.Ledger  // which remembers evidence; nil remembers none
 	desk       *clients.Desk   // where clients log in; nil until a configuration knows some
 	issuers    map[string]standingIssuer
 }
@@ -91,12 +93,16 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		b.drop(made)
 		return nil, Problems{l.problem("authorities", "%v", err)}
 	}
+	proven = proven.WithSameRepository(sameRepository(registries)).WithNeeds(needs(compiled))
+	if bridge := l.Config.Verification.OutageTTL; b.ledger != nil && bridge > 0 {
+		proven = proven.WithMemory(b.ledger.Evidence(memorySecret(l, signerKeys)), bridge)
+	}
 
 	made.Regime = &gateway.Regime{
 		Policy:     compiled,
 		Registries: registries,
 		Clients:    directory,
-		Verifier: verifier.NewCache(proven.WithSameRepository(sameRepository(registries)).WithNeeds(needs(compiled)), verifier.CacheOptions{
+		Verifier: verifier.NewCache(proven, verifier.CacheOptions{
 			TTL: l.Config.Verification.CacheTTL, Entries: l.Config.Verification.CacheEntries,
 		}),
 		Inspector: inspect.Inspector{Blobs: registries, Layers: b.layers},
@@ -111,6 +117,20 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		made.Regime.Sealers[s.Name] = signer.NewSealer(signerKeys[s.Name], registries, formats)
 	}
 	return made, nil
+}
+
+// memorySecret authenticates what is remembered of evidence, with what is derived from a signing key: who has that can seal
+// images in any case, and gains nothing by forging memories. Without a key of our own there is none, and what is remembered
+// ends with the process.
+func memorySecret(l *Loaded, keys map[string]*signer.Key) []byte {
+	for _, s := range l.Config.Signers {
+		if key := keys[s.Name]; key != nil {
+			if secret, ok := key.Secret("sealgate ledger evidence"); ok {
+				return secret
+			}
+		}
+	}
+	return nil
 }
 
 // sameRepository takes a signature for a repository's under the name that clients use and under the one that the registry

@@ -77,7 +77,7 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 	})
 	layers := inspect.NewLayers(layerMemory)
 	s.reloader = &reloader{
-		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv, layers: layers},
+		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv, layers: layers, ledger: memory},
 		log: s.log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
 	}
 	made, err := s.reloader.start(loaded)

@@ -75,7 +75,9 @@ func verify(ctx context.Context, source *configSource, typed string) (verdict, e
 	if err != nil {
 		return verdict{}, err
 	}
-	b := &builder{getenv: os.Getenv, alone: true}
+	memory := ledger.OpenToRead(ledgerDirectory(&loaded.Config), ledger.Options{})
+	defer memory.Close()
+	b := &builder{getenv: os.Getenv, alone: true, ledger: memory}
 	made, err := b.build(loaded)
 	if err != nil {
 		return verdict{}, err
@@ -89,9 +91,6 @@ func verify(ctx context.Context, source *configSource, typed string) (verdict, e
 	if err != nil {
 		return verdict{}, err
 	}
-
-	memory := ledger.OpenToRead(ledgerDirectory(&loaded.Config), ledger.Options{})
-	defer memory.Close()
 
 	g := gateway.New(gateway.Options{
 		Ledger: memory, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), ExternalURL: loaded.Config.Listen.ExternalURL,
