@@ -34,11 +34,11 @@ func (g *Gateway) pullManifest(x *exchange) error {
 		return &requestError{http.StatusNotFound, "MANIFEST_UNKNOWN", fmt.Sprintf("the manifest is of type %s, which the request does not accept", m.MediaType)}
 	}
 
-	err = g.enforce(x, ledger.Pull, m.Digest, g.judge(ctx, x.re, x.t.Repo, x.t.Tag == "", m))
-	if err != nil {
+	action, judged := x.forSigning(g.judge(ctx, x.re, x.t.Repo, x.t.Tag == "", m))
+	if err := g.enforce(x, action, m.Digest, judged); err != nil {
 		return g.refuseHead(x, m, err)
 	}
-	if m.IsIndex() {
+	if m.IsIndex() && action == ledger.Pull {
 		g.ledger.Admit(x.t.Repo, m.Digest, children(m))
 	}
 	return serveManifest(x, m)
