@@ -76,7 +76,7 @@ func TestARefusedImageIsReadBySignersAndIsNobodysPull(t *testing.T) {
 		}
 	}
 	g.want(http.StatusUnauthorized, "GET", "/v2/a/manifests/v1", nil)
-	if parents := g.ledger.Parents("a", im.digest); len(parents) > 0 {
+	if parents := g.ledger.Wholes("a", im.digest); len(parents) > 0 {
 		t.Errorf("%v counts as an index that was pulled", parents)
 	}
 	// By the other door as well.
