@@ -61,6 +61,18 @@ func compilePattern(pattern, characters, of string) (glob, error) {
 	return g, nil
 }
 
+// RefPattern matches git refs, such as refs/tags/v*.
+type RefPattern struct{ glob }
+
+// CompileRef compiles a pattern for refs.
+func CompileRef(pattern string) (RefPattern, error) {
+	g, err := compilePattern(pattern, refCharacters, "ref")
+	return RefPattern{g}, err
+}
+
+// Match reports whether the pattern covers the whole of a ref. The zero pattern covers none.
+func (p RefPattern) Match(ref string) bool { return len(p.parts) > 0 && p.match(ref) }
+
 func (g glob) match(repo string) bool { return matchParts(g.parts, strings.Split(repo, "/")) }
 
 // covers reports that g matches every name that the other pattern matches. It may miss some: it reads the other pattern as

@@ -50,6 +50,10 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	problems = append(problems, more...)
 	made.Authorities = fingerprints
 
+	if set := l.Config.unsafe(); len(set) > 0 {
+		made.warn("UNSAFE: these settings take a protection away", "settings", set)
+	}
+
 	bases, more := readBases(l)
 	problems = append(problems, more...)
 	compiled, err := policy.Compile(l.Config.Policies, known(l, fingerprints, signerKeys, bases))
