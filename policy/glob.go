@@ -61,17 +61,24 @@ func compilePattern(pattern, characters, of string) (glob, error) {
 	return g, nil
 }
 
-// RefPattern matches git refs, such as refs/tags/v*.
-type RefPattern struct{ glob }
+// Pattern is a glob for names of any characters whose components are separated by slashes, such as refs and URIs without
+// their scheme. It stands for whole names. The zero value matches nothing.
+type Pattern struct{ glob glob }
 
-// CompileRef compiles a pattern for refs.
-func CompileRef(pattern string) (RefPattern, error) {
-	g, err := compilePattern(pattern, refCharacters, "ref")
-	return RefPattern{g}, err
+// CompilePattern compiles a [Pattern].
+func CompilePattern(pattern string) (Pattern, error) {
+	g, err := compilePattern(pattern, "", "")
+	return Pattern{g}, err
 }
 
-// Match reports whether the pattern covers the whole of a ref. The zero pattern covers none.
-func (p RefPattern) Match(ref string) bool { return len(p.parts) > 0 && p.match(ref) }
+// CompileRef compiles a [Pattern] for git refs, such as refs/tags/v*.
+func CompileRef(pattern string) (Pattern, error) {
+	g, err := compilePattern(pattern, refCharacters, "ref")
+	return Pattern{g}, err
+}
+
+// Match reports that the pattern stands for the whole name.
+func (p Pattern) Match(name string) bool { return len(p.glob.parts) > 0 && p.glob.match(name) }
 
 func (g glob) match(repo string) bool { return matchParts(g.parts, strings.Split(repo, "/")) }
 

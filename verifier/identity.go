@@ -34,8 +34,8 @@ type Identity struct {
 // identity is an Identity that compiled.
 type identity struct {
 	want    Identity
-	pattern *regexp.Regexp      // anchored at both ends; nil with an exact subject
-	refs    []policy.RefPattern // none: any ref
+	pattern *regexp.Regexp   // anchored at both ends; nil with an exact subject
+	refs    []policy.Pattern // none: any ref
 }
 
 // compile checks an identity. The issuer may be left out only where the certificate authority is one's own.
@@ -113,7 +113,7 @@ func (id *identity) match(got certificate.Summary) error {
 		}
 	}
 	ref := got.SourceRepositoryRef
-	if len(id.refs) > 0 && !slices.ContainsFunc(id.refs, func(p policy.RefPattern) bool { return p.Match(ref) }) {
+	if len(id.refs) > 0 && !slices.ContainsFunc(id.refs, func(p policy.Pattern) bool { return p.Match(ref) }) {
 		return fmt.Errorf("its source ref is %.120q", ref)
 	}
 	return nil
