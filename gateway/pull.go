@@ -26,6 +26,7 @@ func (g *Gateway) pullManifest(x *exchange) error {
 	if refused := g.decoys.find(x); refused != nil {
 		return refused
 	}
+	g.lookAhead(x)
 	m, err := g.fetch(ctx, x.re, x.t)
 	if err != nil {
 		return err

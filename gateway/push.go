@@ -51,6 +51,7 @@ func (g *Gateway) pushManifest(x *exchange) error {
 	if err := g.attach(ctx, x, m); err != nil {
 		return err
 	}
+	g.foresee(x, m)
 	return created(x, m)
 }
 
