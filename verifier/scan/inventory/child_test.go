@@ -189,6 +189,9 @@ func TestThreat152_AChildThatIsTakenOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
+	if _, err := unix.Open(secret, unix.O_RDONLY, 0); err != nil { // as if we were started with it: not closed on exec
+		t.Fatal(err)
+	}
 	this := strconv.Itoa(os.Getpid())
 	for what, want := range map[string]string{
 		"read=" + secret:                   "permission denied",

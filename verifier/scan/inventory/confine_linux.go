@@ -4,6 +4,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strconv"
 	"syscall"
@@ -17,7 +18,8 @@ import (
 // process that starts has no thread that was missed.
 //
 //   - privileges: setuid files and the like are without effect
-//   - files: by Landlock, where the kernel has it, none can be opened but the program itself. What is open stays open.
+//   - files: by Landlock, where the kernel has it, none can be opened but the program itself. What is open stays open, but
+//     only the image's files are: this process may have been started with others.
 //   - resources: data, CPU time, the size of files, the number of open files, core dumps
 //
 // The second self takes from itself the system calls that it does not need: see restrict.
@@ -25,14 +27,14 @@ import (
 // self is the running program, even when another lies at its path by now.
 const self = "/proc/self/exe"
 
-// args are the limits as confine reads them.
-func (l Limits) args() []string {
-	return []string{strconv.FormatInt(l.Memory, 10), strconv.FormatInt(int64((l.CPU+time.Second-1)/time.Second), 10), strconv.FormatInt(l.Spool, 10)}
+// args are the limits as confine reads them, and how many files the child is given.
+func (l Limits) args(files int) []string {
+	return []string{strconv.Itoa(files), strconv.FormatInt(l.Memory, 10), strconv.FormatInt(int64((l.CPU+time.Second-1)/time.Second), 10), strconv.FormatInt(l.Spool, 10)}
 }
 
 // confine starts the second self. It returns only when it cannot.
 func confine(args []string) error {
-	var limits [3]uint64
+	var limits [4]uint64
 	if len(args) != len(limits) {
 		return errors.New("confine: the limits are missing")
 	}
@@ -43,7 +45,7 @@ func confine(args []string) error {
 		}
 		limits[i] = n
 	}
-	memory, cpu, size := limits[0], limits[1], limits[2]
+	files, memory, cpu, size := limits[0], limits[1], limits[2], limits[3]
 	for _, l := range []struct {
 		name          string
 		resource      int
@@ -57,6 +59,12 @@ func confine(args []string) error {
 	} {
 		if err := syscall.Setrlimit(l.resource, &syscall.Rlimit{Cur: l.warning, Max: l.stop}); err != nil {
 			return fmt.Errorf("confine: limit its %s: %w", l.name, err)
+		}
+	}
+
+	if err := unix.CloseRange(uint(spoolFD+files), math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		for fd := spoolFD + int(files); fd < 64<<10; fd++ { // an old kernel
+			unix.CloseOnExec(fd)
 		}
 	}
 
