@@ -45,8 +45,8 @@ type rig struct {
 	ledger     *ledger.Ledger
 	layers     *inspect.Layers
 	bridge     time.Duration // how long outages are bridged; 0: not at all
-	decisions  string // the file
-	hangUp     func() // ends all connections of clients
+	decisions  string        // the file
+	hangUp     func()        // ends all connections of clients
 }
 
 // sealing is the policy of a gateway without a file: only what is sealed is pulled, what passes is sealed.
