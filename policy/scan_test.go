@@ -263,17 +263,17 @@ func TestEveryFieldOfAScanMatters(t *testing.T) {
 
 func TestWhatIsWrongWithAScanIsSaidWhereItIs(t *testing.T) {
 	for want, change := range map[string]func(*ScanDocument){
-		"[0].push.scan: names no scanner; write scanner, or a list of scanners":                                                       func(d *ScanDocument) { d.Scanner = "" },
-		"[0].push.scan.scanners: contradicts scanner; leave one of them out":                                                          func(d *ScanDocument) { d.Scanners = []string{"second"} },
-		`[0].push.scan.scanner: unknown scanner "trivy"; scanners has default, second`:                                                func(d *ScanDocument) { d.Scanner = "trivy" },
-		`[0].push.scan.scanners[1]: names "default" twice`:                                                                            func(d *ScanDocument) { d.Scanner, d.Scanners = "", []string{"default", "default"} },
-		`[0].push.scan.fixable: "HIGH" is none of low, medium, high, critical, never`:                                                 func(d *ScanDocument) { d.Fixable = "HIGH" },
-		`[0].push.scan.unfixable: "unknown" is none of low, medium, high, critical, never`:                                            func(d *ScanDocument) { d.Unfixable = "unknown" },
-		`[0].push.scan.known_exploited: "warn" is none of allow, deny`:                                                                func(d *ScanDocument) { d.KnownExploited = "warn" },
-		`[0].push.scan.on_incomplete: "allow" is none of warn, deny`:                                                                  func(d *ScanDocument) { d.OnIncomplete = "allow" },
-		"[0].push.scan.max_database_age: is negative":                                                                                 func(d *ScanDocument) { d.MaxDatabaseAge = -1 },
-		`[0].push.scan.deny: at character 18, before "'HIGH'": found no matching overload for '_==_' applied to '(severity, string)'`: func(d *ScanDocument) { d.Deny = "finding.severity == 'HIGH'" },
-		"[0].push.scan.exceptions[0]: covers everything; name an id, a package, or both":                                              func(d *ScanDocument) { d.Exceptions = []FindingExceptionDocument{{Until: "2027-01-31", Reason: "x"}} },
+		"[0].push.scan: names no scanner; write scanner, or a list of scanners":                                                          func(d *ScanDocument) { d.Scanner = "" },
+		"[0].push.scan.scanners: contradicts scanner; leave one of them out":                                                             func(d *ScanDocument) { d.Scanners = []string{"second"} },
+		`[0].push.scan.scanner: unknown scanner "trivy"; scanners has default, second`:                                                   func(d *ScanDocument) { d.Scanner = "trivy" },
+		`[0].push.scan.scanners[1]: names "default" twice`:                                                                               func(d *ScanDocument) { d.Scanner, d.Scanners = "", []string{"default", "default"} },
+		`[0].push.scan.fixable: "HIGH" is none of low, medium, high, critical, never`:                                                    func(d *ScanDocument) { d.Fixable = "HIGH" },
+		`[0].push.scan.unfixable: "unknown" is none of low, medium, high, critical, never`:                                               func(d *ScanDocument) { d.Unfixable = "unknown" },
+		`[0].push.scan.known_exploited: "warn" is none of allow, deny`:                                                                   func(d *ScanDocument) { d.KnownExploited = "warn" },
+		`[0].push.scan.on_incomplete: "allow" is none of warn, deny`:                                                                     func(d *ScanDocument) { d.OnIncomplete = "allow" },
+		"[0].push.scan.max_database_age: is negative":                                                                                    func(d *ScanDocument) { d.MaxDatabaseAge = -1 },
+		`[0].push.scan.deny: at character 18, before "== 'HIGH'": found no matching overload for '_==_' applied to '(severity, string)'`: func(d *ScanDocument) { d.Deny = "finding.severity == 'HIGH'" },
+		"[0].push.scan.exceptions[0]: covers everything; name an id, a package, or both":                                                 func(d *ScanDocument) { d.Exceptions = []FindingExceptionDocument{{Until: "2027-01-31", Reason: "x"}} },
 		`[0].push.scan.exceptions[0].until: "soon" is no day; write it like "2027-01-31"`: func(d *ScanDocument) {
 			d.Exceptions = []FindingExceptionDocument{{ID: "x", Until: "soon", Reason: "x"}}
 		},
