@@ -11,6 +11,7 @@ import (
 	"github.com/sealgate/sealgate/signer"
 	"github.com/sealgate/sealgate/verifier"
 	"github.com/sealgate/sealgate/verifier/inspect"
+	"github.com/sealgate/sealgate/verifier/scan"
 )
 
 const maxTLSFile = 1 << 20 // bytes of a certificate with its chain, or of its key
@@ -26,7 +27,10 @@ type builder struct {
 
 	registries []standingRegistry
 	layers     *inspect.Layers // what was found in layers; nil remembers nothing
+	queue      *scan.Queue     // where scans wait; nil: nothing is scanned
+	workplace  *scan.Workplace // and where they are done
 	desk       *clients.Desk   // where clients log in; nil until a configuration knows some
+	issuers    map[string]standingIssuer
 }
 
 // built is what a configuration became.
@@ -36,6 +40,7 @@ type built struct {
 	Certificate *tls.Certificate  // nil without TLS
 	Authorities map[string]string // fingerprints by name
 	Audited     []string          // policies in audit mode
+	Warnings    []warning         // what an operator should know
 
 	registries []standingRegistry
 }
@@ -45,7 +50,7 @@ type built struct {
 func (b *builder) build(l *Loaded) (*built, error) {
 	made := &built{}
 	signerKeys, problems := b.loadKeys(l)
-	authorities, fingerprints, more := openAuthorities(l, signerKeys)
+	authorities, fingerprints, more := openAuthorities(l, signerKeys, made.warn)
 	problems = append(problems, more...)
 	made.Authorities = fingerprints
 
@@ -58,10 +63,14 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	if made.Certificate, err = loadCertificate(l.Config.Listen.TLS); err != nil {
 		problems = append(problems, l.problem("listen.tls", "%v", err))
 	}
-	users, more := readUsers(l)
+	roster, more := b.readClients(l)
 	problems = append(problems, more...)
 	wanted, more := readRegistries(l)
 	problems = append(problems, more...)
+	if b.dry {
+		_, more := b.openScanners(l, nil, made)
+		problems = append(problems, more...)
+	}
 	if len(problems) > 0 {
 		return nil, problems.orNil() // before anything is opened that would have to be closed
 	}
@@ -75,7 +84,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		return made, nil
 	}
 
-	directory, problems := b.openClients(l, users)
+	directory, problems := b.openClients(l, roster)
 	if len(problems) > 0 {
 		return nil, problems.orNil()
 	}
@@ -99,6 +108,12 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		}),
 		Inspector: inspect.Inspector{Blobs: registries, Layers: b.layers},
 		Sealers:   map[string]gateway.Sealer{},
+	}
+	if b.queue != nil {
+		if made.Regime.Scanners, problems = b.openScanners(l, registries, made); len(problems) > 0 {
+			b.drop(made)
+			return nil, problems.orNil()
+		}
 	}
 	for _, s := range l.Config.Signers {
 		formats, err := signer.ParseFormats(s.Formats)

@@ -16,11 +16,13 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/sealgate/sealgate/verifier/scan"
 	"github.com/sealgate/sealgate/verifier/scan/inventory"
 	"github.com/spf13/cobra"
 )
 
 func main() {
+	scan.ServeChild()
 	inventory.ServeChild() // returns, unless this process is one that reads an image for another
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -115,7 +117,7 @@ what is pulled through it must be signed as its policy demands, or it is refused
 		SilenceErrors: true,
 	}
 	root.PersistentPreRun = func(*cobra.Command, []string) { *begun = true }
-	root.AddCommand(newServe(), newDemo(), newVerify(), newVerifyBundle(), newKeys(), newConfig(), newVersion())
+	root.AddCommand(newServe(), newDemo(), newVerify(), newVerifyBundle(), newKeys(), newConfig(), newClients(), newDoctor(), newVersion())
 	return root
 }
 

@@ -183,8 +183,8 @@ const (
 //
 // Landlock knows only what is permitted, so everything is permitted but the way to what is hidden.
 func hide(hidden []string, except string) (bool, error) {
-	attr := unix.LandlockRulesetAttr{Access_fs: allRights}
-	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr.Access_fs), 0)
+	attr := unix.LandlockRulesetAttr{Handled_access_fs: allRights}
+	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr.Handled_access_fs), 0)
 	if errno == unix.ENOSYS || errno == unix.EOPNOTSUPP {
 		return false, nil
 	}

@@ -113,9 +113,15 @@ type Queued struct {
 	name, fingerprint string
 }
 
-// Scan returns what is known of an image, or has it scanned. When the caller's time ends, or the queue's patience, the scan
+// Scan implements what a gateway wants of a scanner: see [Queued.Report].
+func (s *Queued) Scan(ctx context.Context, repo string, m *manifest.Manifest) (policy.Scan, error) {
+	report, err := s.Report(ctx, repo, m)
+	return report.Scan, err
+}
+
+// Report returns what is known of an image, or has it scanned. When the caller's time ends, or the queue's patience, the scan
 // goes on and the error wraps [policy.ErrUnfinished]: asked again, the queue answers from what was found.
-func (s *Queued) Scan(ctx context.Context, repo string, m *manifest.Manifest) (Report, error) {
+func (s *Queued) Report(ctx context.Context, repo string, m *manifest.Manifest) (Report, error) {
 	edition, err := s.scanner.Edition(ctx)
 	if err != nil {
 		return Report{}, fmt.Errorf("%w: ask the scanner for its version: %w", ErrUnknown, err)
