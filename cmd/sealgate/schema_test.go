@@ -107,9 +107,9 @@ var enums = map[string][]string{
 	"ImageDocument.Paths": actions, "ImageDocument.WorldWritable": actions, "ImageDocument.Minimal": actions,
 	"ImageDocument.Caches": actions, "ImageDocument.EndOfLife": actions, "ImageDocument.Ports": actions,
 	"ImageDocument.Volumes": actions, "ImageDocument.Future": actions,
-	"AllowDocument.May":    {"pull", "push", "delete", "sign"},
+	"AllowDocument.May":     {"pull", "push", "delete", "sign"},
 	"ScannerProgram.Report": {"grype", "sarif", "trivy"},
-	"ScanDocument.Fixable": thresholds, "ScanDocument.Unfixable": thresholds,
+	"ScanDocument.Fixable":  thresholds, "ScanDocument.Unfixable": thresholds,
 	"ScanDocument.KnownExploited": {"allow", "deny"}, "ScanDocument.OnIncomplete": {"warn", "deny"},
 }
 
