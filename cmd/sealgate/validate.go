@@ -36,6 +36,7 @@ func (l *Loaded) validate() Problems {
 	v.forwarded(c)
 	v.authorities(c)
 	v.signers(c)
+	v.scanners(c)
 	v.verification(c.Verification)
 	v.policies(c)
 	return v.problems
