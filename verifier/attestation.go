@@ -87,6 +87,7 @@ func (v *Verifier) attached(ctx context.Context, s policy.Subject) (findings, er
 	for i, layer := range m.Layers {
 		fetches.Go(guarded(func() (err error) {
 			all[i], err = v.envelope(ctx, s, m.Digest, layer)
+			all[i].claiming(layer.Annotations["predicateType"], func() string { return claimedByTag(layer.Annotations) })
 			return err
 		}))
 	}
@@ -160,14 +161,14 @@ func (v *Verifier) attestation(s policy.Subject, evidence digest.Digest, payload
 		return findings{}
 	}
 	if err := subjectsOf(st).check(s.Digest); err != nil {
-		return rejected(evidence, "an attestation that %v", err)
+		f := rejectedAs(ArtifactMismatch, evidence, "an attestation that %v", err)
+		f.rejected[0].PredicateType = oneLine(st.PredicateType)
+		return f
 	}
 	signers, why := v.proofs(check)
 	if len(signers) == 0 {
-		f := rejected(evidence, "an attestation by an unknown key")
-		if why != nil {
-			f.rejected[0].Code = string(why.Code)
-		}
+		f := unproven("an attestation", evidence, why)
+		f.rejected[0].PredicateType = oneLine(st.PredicateType)
 		return f
 	}
 
@@ -177,7 +178,7 @@ func (v *Verifier) attestation(s policy.Subject, evidence digest.Digest, payload
 	}
 	f := findings{}
 	for _, p := range signers {
-		one.Authority, one.Signer, one.Vouched = p.authority, p.Signer, p.Time
+		one.Authority, one.Signer, one.Vouched, one.Witness = p.authority, p.Signer, p.Time, p.Witness
 		f.attestations = append(f.attestations, one)
 	}
 	return f
@@ -196,7 +197,8 @@ func subjectsOf(st predicate.Statement) (subjects statement) {
 
 // weighAttestation estimates the memory that an attestation takes.
 func weighAttestation(a *policy.Attestation) int {
-	n := 256 + len(a.PredicateType) + len(a.Authority) + len(a.Signer) + len(a.Signed) + len(a.Evidence) + len(a.Malformed)
+	n := 256 + len(a.PredicateType) + len(a.Authority) + len(a.Signer) + len(a.Signed) + len(a.Evidence) + len(a.Malformed) +
+		len(a.Witness.Clock) + len(a.Witness.Log)
 	if scan := a.Facts.Scan; scan != nil {
 		n += len(scan.Scanner) + len(scan.Version)
 		for _, f := range scan.Findings {

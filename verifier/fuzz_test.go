@@ -92,7 +92,7 @@ func FuzzBundle(f *testing.F) {
 		if len(raw) > MaxBundleBytes {
 			return
 		}
-		ev := v.bundle(s, digest.FromBytes(raw), raw)
+		ev := v.bundle(s, digest.FromBytes(raw), raw, signPredicate)
 		if len(ev.signatures) == 0 {
 			return
 		}

@@ -33,9 +33,11 @@ type builder struct {
 type built struct {
 	Regime      *gateway.Regime // nil when dry
 	Policy      *policy.Policy
-	Certificate *tls.Certificate  // nil without TLS
-	Authorities map[string]string // fingerprints by name
-	Audited     []string          // policies in audit mode
+	Prover      *verifier.Verifier       // that of the regime, without memory, before it is told what a policy needs
+	Bases       map[string][]policy.Base // approved base images, by the file that lists them
+	Certificate *tls.Certificate         // nil without TLS
+	Authorities map[string]string        // fingerprints by name
+	Audited     []string                 // policies in audit mode
 
 	registries []standingRegistry
 }
@@ -90,11 +92,12 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		return nil, Problems{l.problem("authorities", "%v", err)}
 	}
 
+	made.Prover, made.Bases = proven.WithSameRepository(sameRepository(registries)), bases
 	made.Regime = &gateway.Regime{
 		Policy:     compiled,
 		Registries: registries,
 		Clients:    directory,
-		Verifier: verifier.NewCache(proven.WithSameRepository(sameRepository(registries)).WithNeeds(needs(compiled)), verifier.CacheOptions{
+		Verifier: verifier.NewCache(made.Prover.WithNeeds(needs(compiled)), verifier.CacheOptions{
 			TTL: l.Config.Verification.CacheTTL, Entries: l.Config.Verification.CacheEntries,
 		}),
 		Inspector: inspect.Inspector{Blobs: registries, Layers: b.layers},
