@@ -165,10 +165,17 @@ type VEX struct {
 // VEXStatement is what a VEX document says about one vulnerability.
 type VEXStatement struct {
 	Vulnerability string
-	Products      []string
-	Status        string
+	Aliases       []string // other names of it
+	Products      []VEXProduct
+	Status        string // not_affected, affected, fixed or under_investigation
 	Justification string
 	Time          time.Time
+}
+
+// VEXProduct is what a VEX statement is about, by package URLs or other identifiers.
+type VEXProduct struct {
+	ID            string
+	Subcomponents []string // the parts of it that are meant; empty: all of it
 }
 
 // Summary is the verdict of another verifier (SLSA's verification summary).

@@ -38,8 +38,10 @@ var may = map[string][]string{
 	"verifier":           {"policy", "policy/manifest", "policy/strictjson", "verifier/predicate"},
 	"verifier/inspect":   {"policy", "policy/manifest", "policy/strictjson"},
 	"verifier/predicate": {"policy", "policy/strictjson"},
-	"gateway":            {"policy", "policy/manifest", "gateway/clients", "gateway/ledger", "gateway/upstream"},
-	"cmd/sealgate":       {"*"},
+
+	"verifier/scan/inventory": {"policy", "policy/manifest", "policy/strictjson", "verifier/inspect"},
+	"gateway":                 {"policy", "policy/manifest", "gateway/clients", "gateway/ledger", "gateway/upstream"},
+	"cmd/sealgate":            {"*"},
 
 	"deploy":           {"*"},
 	"deploy/image":     {"*"},

@@ -99,8 +99,10 @@ func TestPredicatesAreReadIntoFacts(t *testing.T) {
 			Repository: "https://github.com/acme/app", Ref: "refs/heads/main", Digest: "abc123", Workflow: ".github/workflows/release.yml", Trigger: "push", Materials: 1,
 		}}},
 		"OpenVEX": {"https://openvex.dev/ns/v0.2.0", vexDocument, policy.Facts{Claimed: day(3, 0, 0), VEX: &policy.VEX{Author: "sec@acme.dev", Statements: []policy.VEXStatement{
-			{Vulnerability: "CVE-1", Products: []string{"pkg:oci/app@sha256:aa", "pkg:oci/b"}, Status: "not_affected", Justification: "component_not_present", Time: day(3, 0, 0)},
-			{Vulnerability: "CVE-2", Products: []string{"pkg:oci/app"}, Status: "affected", Time: day(4, 0, 0)},
+			{Vulnerability: "CVE-1", Aliases: []string{"GHSA-1"}, Products: []policy.VEXProduct{
+				{ID: "pkg:oci/app@sha256:aa", Subcomponents: []string{"pkg:x"}}, {ID: "pkg:oci/b"},
+			}, Status: "not_affected", Justification: "component_not_present", Time: day(3, 0, 0)},
+			{Vulnerability: "CVE-2", Products: []policy.VEXProduct{{ID: "pkg:oci/app"}}, Status: "affected", Time: day(4, 0, 0)},
 		}}}},
 		"a verification summary": {"https://slsa.dev/verification_summary/v1", summaryDocument, policy.Facts{Claimed: day(5, 0, 0), Summary: &policy.Summary{
 			Verifier: "https://sealgate.example", Resource: "prod/app", Policy: "https://sealgate.example/policy", Result: "PASSED", Levels: []string{"SLSA_BUILD_LEVEL_3"},

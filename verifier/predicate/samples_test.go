@@ -78,7 +78,7 @@ const (
     "metadata": {"invocationId": "https://github.com/acme/app/actions/runs/1", "finishedOn": "2026-11-02T00:05:00Z"}}}`
 
 	vexDocument = `{"@context": "https://openvex.dev/ns/v0.2.0", "@id": "x", "author": "sec@acme.dev", "timestamp": "2026-11-03T00:00:00Z", "version": 1,
-  "statements": [{"vulnerability": {"name": "CVE-1"}, "products": [{"@id": "pkg:oci/app@sha256:aa", "subcomponents": [{"@id": "pkg:x"}]}, {"identifiers": {"purl": "pkg:oci/b"}}],
+  "statements": [{"vulnerability": {"name": "CVE-1", "aliases": ["GHSA-1"]}, "products": [{"@id": "pkg:oci/app@sha256:aa", "subcomponents": [{"@id": "pkg:x"}]}, {"identifiers": {"purl": "pkg:oci/b"}}],
     "status": "not_affected", "justification": "component_not_present"},
    {"vulnerability": "CVE-2", "products": ["pkg:oci/app"], "status": "affected", "timestamp": "2026-11-04T00:00:00Z"}]}`
 	summaryDocument = `{"verifier": {"id": "https://sealgate.example"}, "timeVerified": "2026-11-05T00:00:00Z", "resourceUri": "prod/app",
