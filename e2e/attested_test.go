@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 const attestedConfig = `
@@ -127,4 +128,63 @@ func attest(t *testing.T, generation cosign, key, predicateType, predicate, ref 
 	}
 	args := []string{"attest", "--yes", "--key", need(t, suite.keys).private(key), "--type", predicateType, "--predicate", file}
 	generation.run(t, append(append(args, generation.sign...), ref)...).ok(t)
+}
+
+const triagedConfig = `
+verification: {cache_ttl: 1s}
+registries:
+  - {name: up, url: %q, prefix: ""}
+authorities:
+  - {name: scanner, key: {file: release.pub}}
+  - {name: security, key: {file: interim.pub}}
+policies:
+  - name: triaged
+    repositories: ["**"]
+    pull:
+      attested:
+        - predicate: vuln
+          by: {any: [scanner]}
+          deny: finding.severity >= HIGH
+          vex: {by: [security], trust_statement_time: true}
+`
+
+// TestAVEXOfStockCosignClearsAFinding has a scan that refuses an image, the scanner's own word that it does not matter, which
+// counts for nothing, the word of those who may say so, and then that they took it back.
+func TestAVEXOfStockCosignClearsAFinding(t *testing.T) {
+	up, kit := startRegistry(t), need(t, suite.images)
+	gw := startGateway(t, fmt.Sprintf(triagedConfig, up.url()), "interim")
+	for _, generation := range []cosign{cosign2, cosign3} {
+		repo := "vex/" + generation.name
+		t.Run(repo, func(t *testing.T) {
+			t.Parallel()
+			digest := put(t, up.ref(repo+":v1"), kit.image(t, nonroot, repo))
+			ref, now := up.ref(repo)+"@"+digest, time.Now().UTC().Truncate(time.Second)
+			word := func(status string, at time.Time) string {
+				return fmt.Sprintf(`{"@context":"https://openvex.dev/ns/v0.2.0","@id":"https://acme.dev/vex","author":"security","timestamp":%q,"version":1,
+					"statements":[{"vulnerability":{"name":"CVE-1"},"products":[{"@id":"pkg:oci/app@%s"}],"status":%q,"justification":"component_not_present"}]}`,
+					at.Format(time.RFC3339), digest, status)
+			}
+			pulls := func(what string) {
+				eventually(t, what, func() (bool, string) {
+					status := gw.status(t, http.MethodHead, repo, "v1")
+					return status == http.StatusOK, fmt.Sprintf("HEAD answers %d", status)
+				})
+			}
+
+			attest(t, generation, "release", "vuln", scanOf("2026-10-02", "CRITICAL"), ref)
+			attest(t, generation, "release", "openvex", word("not_affected", now.Add(-2*time.Hour)), ref)
+			cranePull(t, gw.ref(repo+":v1")).fails(t).has(t, "found CVE-1 in zlib, CRITICAL")
+
+			attest(t, generation, "interim", "openvex", word("not_affected", now.Add(-time.Hour)), ref)
+			pulls("the finding is cleared")
+			cranePull(t, gw.ref(repo+":v1")).ok(t)
+
+			attest(t, generation, "interim", "openvex", word("affected", now), ref)
+			eventually(t, "it counts again", func() (bool, string) {
+				status := gw.status(t, http.MethodHead, repo, "v1")
+				return status == http.StatusForbidden, fmt.Sprintf("HEAD answers %d", status)
+			})
+			cranePull(t, gw.ref(repo+":v1")).fails(t).has(t, "found CVE-1 in zlib, CRITICAL")
+		})
+	}
 }

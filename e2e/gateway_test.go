@@ -63,7 +63,7 @@ func (g *gateway) start(t *testing.T) {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("the gateway's log ends with:\n%s", p.tail())
+			t.Logf("the gateway complained:\n%s\nits log ends with:\n%s", p.complaints(), p.tail())
 		}
 	})
 	if err := p.ready(func() bool { return answers("http://" + g.admin + "/readyz") }); err != nil {

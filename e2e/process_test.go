@@ -122,6 +122,18 @@ func (p *process) tail() string {
 	return string(out[max(0, len(out)-4000):])
 }
 
+// complaints are the last warnings and errors in a log of ours, however long ago.
+func (p *process) complaints() string {
+	out, _ := os.ReadFile(p.log)
+	var found []string
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, `"level":"WARN"`) || strings.Contains(line, `"level":"ERROR"`) {
+			found = append(found, line)
+		}
+	}
+	return strings.Join(found[max(0, len(found)-50):], "")
+}
+
 // ready waits until ok, which is asked again and again. It fails at once when the daemon ends.
 func (p *process) ready(ok func() bool) error {
 	err := poll(30*time.Second, func() (bool, string) { return p.ended() || ok(), "" })

@@ -34,47 +34,50 @@ func (q *requirement) words() string {
 	return "attested " + q.Predicate + " by " + by
 }
 
-// judge returns nil when the requirement is met.
+// judge returns nil when the requirement is met, and what was let pass all the same.
 //
 // Of several attestations the newest counts, whoever made it: an older scan by one authority does not outweigh what another
 // one found since. An attestation is passed over only where others are certainly newer: one of the same authority, or as
 // many of others as the rule wants. All that are not passed over must be in order. So whatever is taken away, an attestation
 // that refused the image goes on to do so.
-func (q *requirement) judge(s Subject, ev Evidence, at time.Time) *Reason {
+func (q *requirement) judge(s Subject, ev Evidence, at time.Time) (refused *Reason, warnings []Reason) {
 	if q.PerPlatform && ev.Index {
-		return nil // an index runs nowhere; what it lists is judged for itself
+		return nil, nil // an index runs nowhere; what it lists is judged for itself
 	}
 	reason := &Reason{Requirement: q.words(), Subject: s.Digest.String()}
 	if len(ev.Unread) > 0 {
 		reason.Code = EvidenceUnread
 		reason.Why = shown(maxWhy, "what is attached could not be read as a whole: %s", ev.Unread[0].Why)
 		reason.Fix = "ask whoever keeps the registry to remove it"
-		return reason
+		return reason, nil
 	}
 
 	names, need, _ := q.By.wants()
 	newest, candidates := q.candidates(s, ev, names)
 	if need < 1 || len(newest) < need {
 		q.sayNotAttested(reason, ev, names, need, newest)
-		return reason
+		return reason, nil
 	}
 	if need > 1 && distinctOf(candidates).distinct(names) < need {
 		reason.Code, reason.Causes = NotAttested, ev.causes()
 		reason.Why = shown(maxWhy, "no %s attestation by %d different signers (one is accepted for several authorities)", q.Predicate, need)
 		reason.Fix = shown(maxFix, "have it attested by somebody else too: %s", q.command())
-		return reason
+		return reason, nil
 	}
+	heard := q.listen(s, ev)
 	for _, a := range candidates {
 		if passedOver(a.Authority, q.time(a), newest, need) {
 			continue
 		}
-		if code, why, fix := q.check(a, at); code != "" {
+		let := &leniency{subject: s, heard: heard, at: at}
+		if code, why, fix := q.check(a, let); code != "" {
 			reason.Code, reason.Fix = code, fix
 			reason.Why = shown(maxWhy, "%s by %s %s", q.Predicate, a.Authority, why)
-			return reason
+			return reason, nil
 		}
+		warnings = append(warnings, let.warnings(q, a.Authority)...)
 	}
-	return nil
+	return nil, warnings
 }
 
 // candidates are the attestations that may meet the requirement, and the time of the newest one of each authority, as far as
@@ -128,7 +131,8 @@ func (q *requirement) time(a *Attestation) time.Time {
 }
 
 // check says what is wrong with one attestation; the code is empty when nothing is. why goes on after "vuln by ci".
-func (q *requirement) check(a *Attestation, at time.Time) (code Code, why, fix string) {
+func (q *requirement) check(a *Attestation, let *leniency) (code Code, why, fix string) {
+	at := let.at
 	again := "attest it again: " + q.command()
 	if a.Malformed != "" {
 		return Malformed, "cannot be read: " + a.Malformed, again
@@ -157,7 +161,7 @@ func (q *requirement) check(a *Attestation, at time.Time) (code Code, why, fix s
 	if code, why := q.checkProvenance(a.Facts.Provenance); code != "" {
 		return code, why, "build it where the policy wants it built"
 	}
-	if code, why := q.evaluate(a); code != "" {
+	if code, why := q.evaluate(a, let); code != "" {
 		return code, why, "fix what is found and push again; the policy's words are in the requirement"
 	}
 	return "", "", ""
@@ -213,7 +217,7 @@ func (q *requirement) checkProvenance(p *Provenance) (code Code, why string) {
 }
 
 // evaluate asks the expressions.
-func (q *requirement) evaluate(a *Attestation) (code Code, why string) {
+func (q *requirement) evaluate(a *Attestation, let *leniency) (code Code, why string) {
 	v := &variables{facts: &a.Facts}
 	if q.where != nil {
 		yes, err := q.where.holds(v)
@@ -228,7 +232,7 @@ func (q *requirement) evaluate(a *Attestation) (code Code, why string) {
 	case q.deny == nil:
 		return "", ""
 	case q.kind == KindScan:
-		return q.denied(v)
+		return q.denied(v, let)
 	}
 	yes, err := q.deny.holds(v)
 	if err != nil {
@@ -240,12 +244,15 @@ func (q *requirement) evaluate(a *Attestation) (code Code, why string) {
 	return "", ""
 }
 
-// denied looks at each finding.
-func (q *requirement) denied(v *variables) (code Code, why string) {
+// denied looks at each finding that nothing takes away.
+func (q *requirement) denied(v *variables, let *leniency) (code Code, why string) {
 	n, first := 0, (*Finding)(nil)
 	for i := range v.facts.Scan.Findings {
 		v.finding = &v.facts.Scan.Findings[i]
 		yes, err := q.deny.holds(v)
+		if (yes || err != nil) && let.pass(q, v.finding) {
+			continue
+		}
 		if err != nil {
 			return ExpressionFailed, fmt.Sprintf("cannot be judged by deny: %v (%s)", err, v.finding.ID)
 		}
@@ -407,6 +414,7 @@ func (q *requirement) compile(compiler *expressions, known Known, fault func(pat
 	if q.TrustStatementTime && (q.kind == KindTests || q.kind == "") {
 		fault(".trust_statement_time", "%s attestations tell no time", q.Predicate)
 	}
+	q.compileLeniency(known, fault)
 	q.compileExpressions(compiler, fault)
 	q.compileProvenance(fault)
 }

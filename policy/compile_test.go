@@ -251,7 +251,10 @@ func TestThreat126_TheVersionChangesWithEveryField(t *testing.T) {
 	full := func() Document {
 		doc := full()
 		doc.Allow = []AllowDocument{{Clients: []string{"ci"}, May: []string{"pull"}}}
-		doc.Pull.Attested = []AttestedDocument{{Predicate: "vuln", By: &SignedBy{Any: []string{"ci"}}}}
+		doc.Pull.Attested = []AttestedDocument{{
+			Predicate: "vuln", By: &SignedBy{Any: []string{"ci"}}, Deny: "finding.fixed",
+			VEX: &VEXDocument{By: []string{"ci"}}, Grace: &GraceDocument{},
+		}}
 		doc.Allow = []AllowDocument{{Clients: []string{"root"}, May: []string{"pull"}}}
 		return doc
 	}

@@ -88,6 +88,12 @@ type AttestedDocument struct {
 	// Where is an expression in CEL that must be true of the attestation.
 	Where string `mapstructure:"where"`
 
+	// VEX says whose OpenVEX attestations take findings from deny.
+	VEX *VEXDocument `mapstructure:"vex"`
+
+	// Grace lets what deny refuses pass for a while after it became public.
+	Grace *GraceDocument `mapstructure:"grace"`
+
 	// Builder lists builders of which one must have made the provenance, by their exact identifiers.
 	Builder []string `mapstructure:"builder"`
 
@@ -107,6 +113,28 @@ type AttestedDocument struct {
 	// PerPlatform demands it on the manifest of each platform itself, where otherwise that of an index which lists it will
 	// do. The index itself then needs none. Default false.
 	PerPlatform bool `mapstructure:"per_platform"`
+}
+
+// VEXDocument says whose word takes a finding from deny.
+type VEXDocument struct {
+	// By names authorities, each of whose word counts. What any of them said last decides.
+	By []string `mapstructure:"by"`
+
+	// MaxAge is the longest time ago that a finding was said not to matter. Default 2160h, 90 days.
+	MaxAge time.Duration `mapstructure:"max_age"`
+
+	// TrustStatementTime is as in [AttestedDocument], for VEX attestations. Default false.
+	TrustStatementTime bool `mapstructure:"trust_statement_time"`
+}
+
+// GraceDocument says how long a finding is let pass after its vulnerability was published, with a warning. A finding of
+// which the scan does not tell when that was has no grace.
+type GraceDocument struct {
+	// NewFindings is for findings that are not known to be exploited, at most 2160h. Default 0: none.
+	NewFindings time.Duration `mapstructure:"new_findings"`
+
+	// KnownExploited is for the others. Default 0: none.
+	KnownExploited time.Duration `mapstructure:"known_exploited"`
 }
 
 // SignedBy names authorities. Exactly one of Any, All and Of is set.
@@ -244,6 +272,15 @@ func (d *PullDocument) clone() *PullDocument {
 	for i := range c.Attested {
 		a := &c.Attested[i]
 		a.By = a.By.clone()
+		if a.VEX != nil {
+			vex := *a.VEX
+			vex.By = slices.Clone(vex.By)
+			a.VEX = &vex
+		}
+		if a.Grace != nil {
+			grace := *a.Grace
+			a.Grace = &grace
+		}
 		a.Builder, a.SourceRepository, a.Ref = slices.Clone(a.Builder), slices.Clone(a.SourceRepository), slices.Clone(a.Ref)
 		a.Workflow, a.Trigger = slices.Clone(a.Workflow), slices.Clone(a.Trigger)
 	}

@@ -62,7 +62,8 @@ var (
 	findingVariables = []variable{
 		{"finding.id", cel.StringType}, {"finding.package", cel.StringType}, {"finding.version", cel.StringType},
 		{"finding.purl", cel.StringType}, {"finding.fixed", cel.BoolType}, {"finding.fixed_version", cel.StringType},
-		{"finding.severity", severityType}, {"finding.cvss", cel.DoubleType},
+		{"finding.severity", severityType}, {"finding.cvss", cel.DoubleType}, {"finding.epss", cel.DoubleType},
+		{"finding.known_exploited", cel.BoolType}, {"finding.published", cel.TimestampType},
 	}
 	predicateVariable = variable{"predicate", cel.MapType(cel.StringType, cel.DynType)}
 
@@ -299,6 +300,16 @@ func (f *Finding) variable(field string) any {
 	case "cvss":
 		if f.CVSS > 0 {
 			return f.CVSS
+		}
+	case "epss":
+		if f.EPSS > 0 {
+			return f.EPSS
+		}
+	case "known_exploited":
+		return f.KnownExploited
+	case "published":
+		if !f.Published.IsZero() {
+			return f.Published
 		}
 	}
 	return nil

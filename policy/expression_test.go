@@ -3,6 +3,7 @@ package policy
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func compileOne(t testing.TB, source string, kind Kind, perFinding bool) *expression {
@@ -17,7 +18,8 @@ func compileOne(t testing.TB, source string, kind Kind, perFinding bool) *expres
 
 func TestExpressionsOverFindings(t *testing.T) {
 	scan := &Facts{Scan: &Scan{Scanner: "trivy", Packages: 3, Counted: true, Findings: make([]Finding, 2)}}
-	full := Finding{ID: "CVE-1", Package: "openssl", Version: "3.0", PURL: "pkg:deb/debian/openssl@3.0", FixedVersion: "3.1", Fix: FixAvailable, Severity: High, CVSS: 7.5}
+	full := Finding{ID: "CVE-1", Package: "openssl", Version: "3.0", PURL: "pkg:deb/debian/openssl@3.0", FixedVersion: "3.1", Fix: FixAvailable, Severity: High, CVSS: 7.5,
+		EPSS: 0.25, KnownExploited: true, Published: time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC)}
 	bare := Finding{ID: "CVE-2"}
 	for source, want := range map[string][2]string{ // over a full finding, and over one of which nothing is told
 		`finding.severity >= HIGH`:                                 {"true", "true"},
@@ -33,6 +35,9 @@ func TestExpressionsOverFindings(t *testing.T) {
 		`finding.id == "CVE-2" || finding.fixed`:                                               {"true", "true"},
 		`!finding.fixed`:                                                                       {"false", "the attestation does not tell finding.fixed"},
 		`finding.cvss >= 7.0`:                                                                  {"true", "the attestation does not tell finding.cvss"},
+		`finding.epss > 0.1`:                                                                   {"true", "the attestation does not tell finding.epss"},
+		`finding.known_exploited`:                                                              {"true", "false"},
+		`finding.published > timestamp("2026-11-01T00:00:00Z")`:                                {"true", "the attestation does not tell finding.published"},
 		`finding.package.startsWith("open")`:                                                   {"true", "the attestation does not tell finding.package"},
 		`finding.purl.matches("^pkg:deb/.*$")`:                                                 {"true", "the attestation does not tell finding.purl"},
 		`finding.version == "3.0" && finding.fixed_version == "3.1"`:                           {"true", "the attestation does not tell finding.version"},

@@ -84,6 +84,17 @@ type Finding struct {
 	Fix          Fix
 	Severity     Severity
 	CVSS         float64 // the highest base score that is given, 0 where none is
+	EPSS         float64 // the probability of exploitation that is given, from 0 to 1, 0 where none is
+
+	// Aliases are other names of the same vulnerability, such as the CVE of a GHSA.
+	Aliases []string
+
+	// KnownExploited says that the scanner found it in a list of what is being exploited. A scanner without such a list
+	// says nothing.
+	KnownExploited bool
+
+	// Published is when the vulnerability became public, zero where it is not told.
+	Published time.Time
 }
 
 // Fix says whether a finding has a fix.
@@ -154,10 +165,17 @@ type VEX struct {
 // VEXStatement is what a VEX document says about one vulnerability.
 type VEXStatement struct {
 	Vulnerability string
-	Products      []string
-	Status        string
+	Aliases       []string // other names of it
+	Products      []VEXProduct
+	Status        string // not_affected, affected, fixed or under_investigation
 	Justification string
 	Time          time.Time
+}
+
+// VEXProduct is what a VEX statement is about, by package URLs or other identifiers.
+type VEXProduct struct {
+	ID            string
+	Subcomponents []string // the parts of it that are meant; empty: all of it
 }
 
 // Summary is the verdict of another verifier (SLSA's verification summary).

@@ -22,16 +22,18 @@ func (r *Rule) Judge(s Subject, ev Evidence, at time.Time) Verdict {
 		}}, nil)
 	}
 
-	var reasons []Reason
+	var reasons, warnings []Reason
 	if by := r.pull.SignedBy; by != nil {
 		if reason := r.signedBy(s, ev); reason != nil {
 			reasons = append(reasons, *reason)
 		}
 	}
 	for _, q := range r.attested {
-		if reason := q.judge(s, ev, at); reason != nil {
+		reason, passed := q.judge(s, ev, at)
+		if reason != nil {
 			reasons = append(reasons, *reason)
 		}
+		warnings = append(warnings, passed...)
 	}
 	if r.pull.DigestOnly && !ev.Pinned {
 		reasons = append(reasons, Reason{
@@ -40,7 +42,7 @@ func (r *Rule) Judge(s Subject, ev Evidence, at time.Time) Verdict {
 			Fix: "pin it: {pinned}",
 		})
 	}
-	return verdict(reasons, nil)
+	return verdict(reasons, warnings)
 }
 
 // demandsNothing reports a pull section that nothing could fail, and that does not say so.

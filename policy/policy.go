@@ -323,6 +323,9 @@ func (r *Rule) Needs() Needs {
 	var all []string
 	for _, q := range r.attested {
 		all = append(all, q.types...)
+		if q.VEX != nil {
+			all = append(all, PredicateTypes(string(KindVEX))...)
+		}
 	}
 	return NeedsOf(all...)
 }

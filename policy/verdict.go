@@ -78,6 +78,8 @@ const (
 	ForbiddenContent   Code = "FORBIDDEN_CONTENT"     // what is attested meets deny, or does not meet where
 	ProvenanceMismatch Code = "PROVENANCE_MISMATCH"   // another builder, source, ref, workflow or trigger than the rule names
 	ExpressionFailed   Code = "EXPRESSION_FAILED"     // an expression asks for what the attestation does not tell
+	FindingsCleared    Code = "FINDINGS_CLEARED"      // a warning: findings that the rule denies, and somebody's word is that they do not matter
+	FindingsInGrace    Code = "FINDINGS_IN_GRACE"     // a warning: findings that the rule denies, and that are too new to
 )
 
 // The reasons that the gateway gives to protect evidence, whatever a rule says.

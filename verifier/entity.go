@@ -254,11 +254,13 @@ func readBundle(raw []byte) (*bundle.Bundle, error) {
 // version is a claim like all that is around the signature, and what is needed of a log entry is the same in both.
 func readAttachedBundle(raw []byte) (*bundle.Bundle, error) {
 	doc := new(protobundle.Bundle)
-	if protojson.Unmarshal(raw, doc) != nil || doc.GetVerificationMaterial().GetX509CertificateChain() == nil || doc.MediaType != bundleV03 {
-		return readBundle(raw)
+	if protojson.Unmarshal(raw, doc) != nil {
+		return readBundle(raw) // which says why
 	}
-	doc.MediaType = bundleV02
-	b, err := bundle.NewBundle(doc)
+	if doc.GetVerificationMaterial().GetX509CertificateChain() != nil && doc.MediaType == bundleV03 {
+		doc.MediaType = bundleV02
+	}
+	b, err := bundle.NewBundle(doc) // what the library does behind the same parser
 	if err != nil {
 		return readBundle(raw) // which says the same
 	}

@@ -213,7 +213,7 @@ func (k *trustedKey) VerifySignature(sig, message io.Reader, opts ...signature.V
 	if err != nil {
 		return fmt.Errorf("read signature: %w", err)
 	}
-	m, err := io.ReadAll(message)
+	m, err := readMessage(message)
 	if err != nil {
 		return fmt.Errorf("read message: %w", err)
 	}
@@ -233,6 +233,16 @@ func (k *trustedKey) VerifySignature(sig, message io.Reader, opts ...signature.V
 		}
 	}
 	return err
+}
+
+// readMessage reads a message that may be large, into no more memory than it needs where it tells how long it is.
+func readMessage(message io.Reader) ([]byte, error) {
+	var b bytes.Buffer
+	if sized, ok := message.(interface{ Len() int }); ok {
+		b.Grow(sized.Len() + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(message)
+	return b.Bytes(), err
 }
 
 var errNoWay = errors.New("the key verifies nothing")

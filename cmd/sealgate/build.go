@@ -27,6 +27,7 @@ type builder struct {
 	registries []standingRegistry
 	layers     *inspect.Layers // what was found in layers; nil remembers nothing
 	desk       *clients.Desk   // where clients log in; nil until a configuration knows some
+	issuers    map[string]standingIssuer
 }
 
 // built is what a configuration became.
@@ -60,7 +61,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	if made.Certificate, err = loadCertificate(l.Config.Listen.TLS); err != nil {
 		problems = append(problems, l.problem("listen.tls", "%v", err))
 	}
-	users, more := readUsers(l)
+	roster, more := b.readClients(l)
 	problems = append(problems, more...)
 	wanted, more := readRegistries(l)
 	problems = append(problems, more...)
@@ -77,7 +78,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		return made, nil
 	}
 
-	directory, problems := b.openClients(l, users)
+	directory, problems := b.openClients(l, roster)
 	if len(problems) > 0 {
 		return nil, problems.orNil()
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/signer"
 	"github.com/sealgate/sealgate/verifier"
 )
@@ -86,40 +85,6 @@ func (v *validator) origin(path, value string) {
 		v.add(path, "holds a user or password; registries have credentials for that")
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		v.add(path, "has more than scheme, host and port; leave the rest out")
-	}
-}
-
-func (v *validator) clients(c *Config) {
-	if c.Clients.Htpasswd == "" && !c.Clients.Anonymous {
-		v.add("clients", "lets nobody in: name a file in htpasswd, or say anonymous: true")
-	}
-	if c.Clients.Htpasswd == "" && len(c.Clients.Groups) > 0 {
-		v.add("clients.groups", "nobody can log in without htpasswd, so nobody is in a group")
-	}
-	seen := map[string]int{}
-	for i, group := range c.Clients.Groups {
-		at := fmt.Sprintf("clients.groups[%d]", i)
-		v.name(at, group.Name, namePattern, seen, i)
-		if len(group.Members) == 0 {
-			v.add(at+".members", "names nobody")
-		}
-		for j, member := range group.Members {
-			if err := policy.CheckClientName(member); err != nil {
-				v.add(fmt.Sprintf("%s.members[%d]", at, j), "%v", err)
-			}
-		}
-	}
-	if c.Clients.Htpasswd != "" {
-		return
-	}
-	for i, p := range c.Policies {
-		for j, a := range p.Allow {
-			for k, client := range a.Clients {
-				if client != policy.AnyClient {
-					v.add(fmt.Sprintf("policies[%d].allow[%d].clients[%d]", i, j, k), "nobody can log in without clients.htpasswd; only anonymous clients ask")
-				}
-			}
-		}
 	}
 }
 

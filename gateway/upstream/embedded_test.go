@@ -18,6 +18,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 )
 
 func TestEmbeddedKeepsWhatIsPushedUntilItIsDeleted(t *testing.T) {
@@ -214,6 +215,65 @@ func TestEmbeddedTakesThePushesOfManyAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestEmbeddedTakesTheSameBlobFromManyAtOnce holds the end of an upload against what distribution still does behind the
+// answer to its last chunk, and the ends of uploads of one digest against each other.
+func TestEmbeddedTakesTheSameBlobFromManyAtOnce(t *testing.T) {
+	r := embedded(t)
+	content := bytes.Repeat([]byte("the same layer"), 1000)
+	d := digest.FromBytes(content)
+	ways := []func(ctx context.Context, repo string) error{
+		func(ctx context.Context, repo string) error { // in chunks
+			path, query, err := patch(ctx, r, repo, bytes.NewReader(content))
+			if err != nil {
+				return err
+			}
+			return finish(ctx, r, repo, path, query, d)
+		},
+		func(ctx context.Context, repo string) error { // in one piece, unless it is there
+			return r.PutBlob(ctx, repo, ocispec.Descriptor{Digest: d, Size: int64(len(content))}, content)
+		},
+		func(ctx context.Context, repo string) error { // mounted
+			resp, err := r.Do(ctx, Request{
+				Method: http.MethodPost, Repo: repo, Path: "/v2/" + repo + "/blobs/uploads/",
+				RawQuery: url.Values{"mount": {d.String()}, "from": {"source"}}.Encode(),
+			})
+			if err != nil {
+				return err
+			}
+			if resp.StatusCode != http.StatusCreated {
+				return fmt.Errorf("the mount answers %d", resp.StatusCode)
+			}
+			return resp.Body.Close()
+		},
+	}
+	if err := ways[0](t.Context(), "source"); err != nil {
+		t.Fatal(err)
+	}
+
+	all, ctx := errgroup.WithContext(t.Context())
+	for i := range 16 {
+		all.Go(func() error {
+			for round := range 15 {
+				repo := fmt.Sprintf("team/app%d", round%5)
+				if err := ways[max(0, i-13)](ctx, repo); err != nil {
+					return err
+				}
+				if got, err := r.Blob(ctx, repo, d, int64(len(content))); err != nil || !bytes.Equal(got, content) {
+					return fmt.Errorf("the blob after its upload to %s: %d bytes, %w", repo, len(got), err)
+				}
+			}
+			return nil
+		})
+	}
+	if err := all.Wait(); err != nil {
+		t.Error(err)
+	}
+	left, err := filepath.Glob(filepath.Join(r.directory, "docker/registry/v2/repositories/*/*/_uploads/*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("uploads that ended left %d folders behind, %v", len(left), err)
+	}
 }
 
 func TestEmbeddedListsTagsAndRepositories(t *testing.T) {

@@ -22,7 +22,9 @@ type handlerTransport struct {
 	running sync.WaitGroup // handlers
 }
 
-// RoundTrip returns as soon as the handler has written its header. The handler runs on until its body is read or closed.
+// RoundTrip returns when the handler has written the first byte of its body, or is done: a server, too, holds an answer
+// without a body back until its handler returned. Distribution tidies up behind its answers, and the next request of an
+// upload must not come in between. A handler with a body runs on until that is read or closed.
 func (t *handlerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(req.Context())
 	body := &requestBody{from: req.Body, left: req.ContentLength}
@@ -162,19 +164,20 @@ func (b *requestBody) failure() error {
 	return b.err
 }
 
-// answer is the handler's http.ResponseWriter. header belongs to the handler; status, sent and length are written before
-// begun is closed and only read behind it.
+// answer is the handler's http.ResponseWriter. What the handler says is written by the handler alone before begun is
+// closed, and read by others only behind it and where err is nil.
 type answer struct {
 	method string
 	header http.Header
 
-	begun   chan struct{}
-	once    sync.Once // closes begun
-	status  int
+	status  int // 0 until the handler said it
 	sent    http.Header
 	length  int64 // declared by the handler, -1 when not
-	err     error // instead of an answer
-	written int64 // by the handler alone
+	written int64
+
+	begun chan struct{}
+	once  sync.Once // closes begun
+	err   error     // instead of an answer
 
 	reader *io.PipeReader
 	writer *io.PipeWriter
@@ -188,19 +191,19 @@ func newAnswer(method string) *answer {
 
 func (a *answer) Header() http.Header { return a.header }
 
-// WriteHeader begins the answer. Informational answers are not sent on.
+// WriteHeader settles what the answer begins with. Informational answers are not sent on.
 func (a *answer) WriteHeader(status int) {
-	if status < 200 {
+	if status < 200 || a.status != 0 {
 		return
 	}
-	a.once.Do(func() {
-		a.status, a.sent = status, a.header.Clone()
-		if n, err := strconv.ParseInt(a.sent.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
-			a.length = n
-		}
-		close(a.begun)
-	})
+	a.status, a.sent = status, a.header.Clone()
+	if n, err := strconv.ParseInt(a.sent.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
+		a.length = n
+	}
 }
+
+// begin sends what WriteHeader settled.
+func (a *answer) begin() { a.once.Do(func() { close(a.begun) }) }
 
 func (a *answer) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
@@ -214,6 +217,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	case a.length >= 0 && a.written+int64(len(p)) > a.length:
 		return 0, http.ErrContentLength
 	}
+	a.begin()
 	n, err := a.writer.Write(p)
 	a.written += int64(n)
 	return n, err
@@ -226,6 +230,7 @@ func (a *answer) finish(err error) {
 		return
 	}
 	a.WriteHeader(http.StatusOK)
+	defer a.begin()
 	bodiless := a.method == http.MethodHead || a.status == http.StatusNoContent || a.status == http.StatusNotModified
 	if a.length >= 0 && a.written != a.length && !bodiless {
 		a.writer.CloseWithError(io.ErrUnexpectedEOF)

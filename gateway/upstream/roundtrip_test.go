@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 func handled(ctx context.Context, t *testing.T, method string, body io.Reader, length int64, handler http.HandlerFunc) (*http.Response, error) {
@@ -18,6 +19,25 @@ func handled(ctx context.Context, t *testing.T, method string, body io.Reader, l
 	}
 	req.ContentLength = length
 	return (&handlerTransport{handler: handler}).RoundTrip(req)
+}
+
+func TestHandlerTransportHoldsAnAnswerWithoutABodyUntilItsHandlerIsDone(t *testing.T) {
+	for _, method := range []string{http.MethodPatch, http.MethodHead} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tidied := false
+				resp, err := handled(t.Context(), t, method, nil, 0, func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Length", "0")
+					w.WriteHeader(http.StatusAccepted)
+					time.Sleep(time.Second)
+					tidied = true
+				})
+				if err != nil || resp.StatusCode != http.StatusAccepted || !tidied {
+					t.Errorf("got %+v, %v, tidied: %v; want 202 when all is done", resp, err, tidied)
+				}
+			})
+		})
+	}
 }
 
 func TestHandlerTransportAnswersAsAServerWould(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealgate/sealgate/policy/manifest"
 )
 
 // compression is how a layer's tar is packed.
@@ -49,6 +50,9 @@ const (
 type flaw string
 
 func (f flaw) Error() string { return string(f) }
+
+// Is makes a flaw the image's own fault for those outside of this package.
+func (f flaw) Is(target error) bool { return target == ErrInvalid || target == manifest.ErrInvalid }
 
 func flawf(format string, args ...any) error { return flaw(fmt.Sprintf(format, args...)) }
 
@@ -87,39 +91,72 @@ func readLayer(ctx context.Context, blobs Blobs, repo string, d ocispec.Descript
 		return nil, flawf("it has %d bytes, the manifest says %d", size, d.Size)
 	}
 
+	var l *layer
+	diffID, err := readTar(body, d, func(content *content) (err error) {
+		l, err = walk(content, s, names, d.Annotations[tocDigest])
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.diffID = diffID
+	return l, nil
+}
+
+// ReadLayer reads a layer, which a descriptor names, from its first byte to its last, and gives its tar to read: bounded,
+// and to be read to its end. It returns the digest of the tar. body ends in io.EOF only when its bytes are those that the
+// descriptor names. An error with [ErrInvalid] says that the layer is not what can be read in one way only.
+func ReadLayer(body io.Reader, d ocispec.Descriptor, read func(tar io.Reader) error) (digest.Digest, error) {
+	if err := checkDescriptor(d); err != nil {
+		return "", err
+	}
+	return readTar(body, d, func(content *content) error { return read(flawed{content}) })
+}
+
+// flawed makes flaws of what a decompression says. A failed source is seen by readTar.
+type flawed struct{ from io.Reader }
+
+func (f flawed) Read(p []byte) (int, error) {
+	n, err := f.from.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = asFlaw(err)
+	}
+	return n, err
+}
+
+// readTar reads a layer to its end, whatever is in it, for what is said of a layer is said of all its bytes.
+func readTar(body io.Reader, d ocispec.Descriptor, read func(*content) error) (digest.Digest, error) {
 	source := &source{from: body, left: d.Size}
-	l, err := unpack(source, d, s, names)
-	if _, drained := io.Copy(io.Discard, source); drained != nil { // what is said of a layer is said of all its bytes
-		return nil, fmt.Errorf("read layer %s: %w", d.Digest, drained)
+	diffID, err := unpack(source, d, read)
+	if _, drained := io.Copy(io.Discard, source); drained != nil {
+		return "", fmt.Errorf("read layer %s: %w", d.Digest, drained)
 	}
 	if source.beyond {
-		return nil, flawf("it has more than the %d bytes that the manifest says", d.Size)
+		return "", flawf("it has more than the %d bytes that the manifest says", d.Size)
 	}
 	if err == nil && source.left != 0 {
 		err = flawf("it has %d bytes, the manifest says %d", d.Size-source.left, d.Size)
 	}
-	return l, err
+	return diffID, err
 }
 
-// unpack reads the tar in a layer. Its errors are flaws, or the source has failed.
-func unpack(source *source, d ocispec.Descriptor, s *scanner, names hasher) (*layer, error) {
+// unpack undoes a layer's compression. Its errors are flaws, or the source has failed, or they are those of read.
+func unpack(source *source, d ocispec.Descriptor, read func(*content) error) (digest.Digest, error) {
 	packed := bufio.NewReaderSize(source, 64<<10)
 	tar, end, err := decompress(packed, layerTypes[d.MediaType])
 	if err != nil {
-		return nil, flawf("it cannot be decompressed: %v", err)
+		return "", flawf("it cannot be decompressed: %v", err)
 	}
 	defer end()
 
 	content := &content{from: tar, source: source, hash: sha256.New()}
-	l, err := walk(content, s, names, d.Annotations[tocDigest])
-	if err != nil {
-		return nil, err
+	if err := read(content); err != nil {
+		return "", err
 	}
 	if _, err := packed.ReadByte(); err == nil {
-		return nil, flaw("something follows its end")
+		return "", flaw("something follows its end")
 	}
-	l.diffID = digest.NewDigest(digest.SHA256, content.hash)
-	return l, nil
+	return digest.NewDigest(digest.SHA256, content.hash), nil
 }
 
 // decompress undoes a compression, if it is the one that the type says. Docker and containerd go by the first bytes

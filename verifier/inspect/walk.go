@@ -149,8 +149,18 @@ func (w *walker) entry(h *tar.Header) error {
 	return flawf("it has an entry of the unknown type %q", h.Typeflag)
 }
 
-// name is an entry's name without a slash in front, "." for the root.
+// name is an entry's name, as [EntryName] has it.
 func (w *walker) name(h *tar.Header) (string, error) {
+	name, err := EntryName(h)
+	if err == nil && name != "." && strings.HasPrefix(h.Name, "/") {
+		w.found(policy.CheckPaths, name, "absolute", false)
+	}
+	return name, err
+}
+
+// EntryName is the name of an entry of a layer without a slash in front, "." for the root. A name that unpackers read
+// differently is an error with [ErrInvalid].
+func EntryName(h *tar.Header) (string, error) {
 	switch {
 	case len(h.Name) > MaxName || len(h.Linkname) > MaxName:
 		return "", flawf("it has a name of more than %d bytes", MaxName)
@@ -174,9 +184,6 @@ func (w *walker) name(h *tar.Header) (string, error) {
 	}
 	if strings.HasPrefix(path.Dir(name), ".wh.") || strings.Contains(path.Dir(name), "/.wh.") {
 		return "", flawf("%s lies in what some take for a removed directory", policy.Printable(name))
-	}
-	if strings.HasPrefix(h.Name, "/") {
-		w.found(policy.CheckPaths, name, "absolute", false)
 	}
 	return name, nil
 }

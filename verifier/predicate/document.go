@@ -219,15 +219,15 @@ func readVEX(raw []byte, facts *policy.Facts) error {
 		if len(st.Products) > maxProducts {
 			return fmt.Errorf("more than %d products in a statement", maxProducts)
 		}
+		if one.Aliases, err = aliasesOf(st.Vulnerability); err != nil {
+			return err
+		}
 		for _, product := range st.Products {
-			id := named(product, "@id")
-			if object, ok := product.(map[string]any); ok && id == "" {
-				id = named(object["identifiers"], "purl")
+			p, err := readProduct(product)
+			if err != nil {
+				return err
 			}
-			if id == "" {
-				return errors.New("a product without @id or purl")
-			}
-			one.Products = append(one.Products, id)
+			one.Products = append(one.Products, p)
 		}
 		if st.Timestamp != "" {
 			if one.Time, err = moment(st.Timestamp); err != nil {
@@ -238,6 +238,57 @@ func readVEX(raw []byte, facts *policy.Facts) error {
 	}
 	facts.VEX, facts.Claimed = vex, written
 	return nil
+}
+
+// aliasesOf lists the other names of a vulnerability.
+func aliasesOf(vulnerability any) (aliases []string, err error) {
+	object, _ := vulnerability.(map[string]any)
+	if object["aliases"] == nil {
+		return nil, nil
+	}
+	list, ok := object["aliases"].([]any)
+	if !ok || len(list) > maxAliases {
+		return nil, fmt.Errorf("aliases that are no list of at most %d", maxAliases)
+	}
+	for _, alias := range list {
+		name, _ := alias.(string)
+		if name == "" {
+			return nil, errors.New("an alias that is no name")
+		}
+		aliases = append(aliases, name)
+	}
+	return aliases, nil
+}
+
+// readProduct reads a product or a part of one. Where it is identified in several ways, the package URL counts.
+func readProduct(product any) (p policy.VEXProduct, err error) {
+	if p.ID = identity(product); p.ID == "" {
+		return p, errors.New("a product without @id or purl")
+	}
+	object, _ := product.(map[string]any)
+	if object["subcomponents"] == nil {
+		return p, nil
+	}
+	parts, ok := object["subcomponents"].([]any)
+	if !ok || len(parts) > maxProducts {
+		return p, fmt.Errorf("subcomponents that are no list of at most %d", maxProducts)
+	}
+	for _, part := range parts {
+		id := identity(part)
+		if id == "" {
+			return p, errors.New("a subcomponent without @id or purl")
+		}
+		p.Subcomponents = append(p.Subcomponents, id)
+	}
+	return p, nil
+}
+
+func identity(component any) string {
+	id := named(component, "@id")
+	if object, ok := component.(map[string]any); ok && !strings.HasPrefix(id, "pkg:") {
+		id = firstOf(named(object["identifiers"], "purl"), id)
+	}
+	return id
 }
 
 // named is a text, or the text under a key of an object.

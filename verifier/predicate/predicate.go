@@ -31,6 +31,7 @@ const (
 	maxProducts   = 1_000  // of one VEX statement
 	maxLevels     = 100    // of one verification summary
 	maxRules      = 50_000 // of one SARIF run
+	maxAliases    = 64     // of one vulnerability
 )
 
 // Read reads a predicate of the type that a verified statement names. What the type does not say is left out.

@@ -29,12 +29,12 @@ func findings(scanner string) []policy.Finding {
 	switch scanner {
 	case "trivy":
 		return []policy.Finding{
-			{ID: "CVE-2026-0001", Package: "openssl", Version: "3.0.14", PURL: "pkg:deb/debian/openssl@3.0.14", FixedVersion: "3.0.15", Fix: policy.FixAvailable, Severity: policy.Critical, CVSS: 9.8},
+			{ID: "CVE-2026-0001", Package: "openssl", Version: "3.0.14", PURL: "pkg:deb/debian/openssl@3.0.14", FixedVersion: "3.0.15", Fix: policy.FixAvailable, Severity: policy.Critical, CVSS: 9.8, Published: day(2, 3, 0)},
 			{ID: "CVE-2026-0002", Package: "zlib1g", Version: "1.2", Fix: policy.FixNone, Severity: policy.Unknown},
 		}
 	case "grype":
 		return []policy.Finding{
-			{ID: "GHSA-1", Package: "left-pad", Version: "1.0", PURL: "pkg:npm/left-pad@1.0", FixedVersion: "1.2.3", Fix: policy.FixAvailable, Severity: policy.High, CVSS: 7.5},
+			{ID: "GHSA-1", Package: "left-pad", Version: "1.0", PURL: "pkg:npm/left-pad@1.0", FixedVersion: "1.2.3", Fix: policy.FixAvailable, Severity: policy.High, CVSS: 7.5, EPSS: 0.25, KnownExploited: true, Aliases: []string{"CVE-1"}},
 			{ID: "CVE-2", Package: "bash", Fix: policy.FixNone, Severity: policy.Low},
 		}
 	case "sarif":
@@ -99,8 +99,10 @@ func TestPredicatesAreReadIntoFacts(t *testing.T) {
 			Repository: "https://github.com/acme/app", Ref: "refs/heads/main", Digest: "abc123", Workflow: ".github/workflows/release.yml", Trigger: "push", Materials: 1,
 		}}},
 		"OpenVEX": {"https://openvex.dev/ns/v0.2.0", vexDocument, policy.Facts{Claimed: day(3, 0, 0), VEX: &policy.VEX{Author: "sec@acme.dev", Statements: []policy.VEXStatement{
-			{Vulnerability: "CVE-1", Products: []string{"pkg:oci/app@sha256:aa", "pkg:oci/b"}, Status: "not_affected", Justification: "component_not_present", Time: day(3, 0, 0)},
-			{Vulnerability: "CVE-2", Products: []string{"pkg:oci/app"}, Status: "affected", Time: day(4, 0, 0)},
+			{Vulnerability: "CVE-1", Aliases: []string{"GHSA-1"}, Products: []policy.VEXProduct{
+				{ID: "pkg:oci/app@sha256:aa", Subcomponents: []string{"pkg:x"}}, {ID: "pkg:oci/b"},
+			}, Status: "not_affected", Justification: "component_not_present", Time: day(3, 0, 0)},
+			{Vulnerability: "CVE-2", Products: []policy.VEXProduct{{ID: "pkg:oci/app"}}, Status: "affected", Time: day(4, 0, 0)},
 		}}}},
 		"a verification summary": {"https://slsa.dev/verification_summary/v1", summaryDocument, policy.Facts{Claimed: day(5, 0, 0), Summary: &policy.Summary{
 			Verifier: "https://sealgate.example", Resource: "prod/app", Policy: "https://sealgate.example/policy", Result: "PASSED", Levels: []string{"SLSA_BUILD_LEVEL_3"},
@@ -161,6 +163,11 @@ func TestThreat064_WhatIsRequiredIsThereWithItsType(t *testing.T) {
 		{policy.ScanByCosign, trivy, `"Severity": "CRITICAL"`, `"Severity": ""`},
 		{policy.ScanByCosign, trivy, `"V3Score": 9.8`, `"V3Score": "9.8"`},
 		{policy.ScanByCosign, trivy, `"V3Score": 9.8`, `"V3Score": 98`},
+		{policy.ScanByCosign, trivy, `"PublishedDate": "2026-11-02T03:00:00Z"`, `"PublishedDate": "in autumn"`},
+		{policy.ScanByCosign, grype, `"epss": 0.25`, `"epss": 1.5`},
+		{policy.ScanByCosign, grype, `"epss": 0.25`, `"epss": "high"`},
+		{policy.ScanByCosign, grype, `"knownExploited": [`, `"knownExploited": true, "x": [`},
+		{policy.ScanByCosign, grype, `"relatedVulnerabilities": [{"id": "CVE-1"`, `"relatedVulnerabilities": [{"id": ""`},
 		{policy.ScanByCosign, trivy, `"V3Score": 9.8`, `"V3Score": 1e999`},
 		{policy.ScanByCosign, trivy, `"FixedVersion": "3.0.15"`, `"FixedVersion": null`},
 		{policy.ScanByCosign, grype, `"matches": [`, `"matches": null, "x": [`},

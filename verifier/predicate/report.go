@@ -2,6 +2,7 @@ package predicate
 
 import (
 	"io"
+	"slices"
 
 	"github.com/sealgate/sealgate/policy"
 )
@@ -61,7 +62,7 @@ func readReport(s *stream, scan *policy.Scan) {
 var (
 	trivyResult        = fieldsOf("Packages", "Vulnerabilities")
 	trivyVulnerability = fieldsOf(
-		"VulnerabilityID!", "PkgName!", "InstalledVersion", "FixedVersion", "Severity!", "PkgIdentifier", "CVSS",
+		"VulnerabilityID!", "PkgName!", "InstalledVersion", "FixedVersion", "Severity!", "PkgIdentifier", "CVSS", "PublishedDate",
 	)
 	trivyIdentifier = fieldsOf("PURL")
 	trivyScores     = fieldsOf("V2Score", "V3Score", "V40Score")
@@ -94,6 +95,8 @@ func readTrivyVulnerability(s *stream) (f policy.Finding) {
 			f.FixedVersion = s.string()
 		case "Severity":
 			f.Severity, _ = severityOf(s.required(key)) // UNKNOWN is a word of Trivy's
+		case "PublishedDate":
+			readMoment(s, key, &f.Published)
 		case "PkgIdentifier":
 			s.object(trivyIdentifier, func(string) { f.PURL = s.string() })
 		case "CVSS":
@@ -119,8 +122,10 @@ func readScore(s *stream) float64 {
 
 // Grype's JSON: grype/presenter/models of the grype repository.
 var (
-	grypeMatch         = fieldsOf("vulnerability!", "artifact!")
-	grypeVulnerability = fieldsOf("id!", "severity!", "fix", "cvss")
+	grypeMatch         = fieldsOf("vulnerability!", "relatedVulnerabilities", "artifact!")
+	grypeVulnerability = fieldsOf("id!", "severity!", "fix", "cvss", "epss", "knownExploited")
+	grypeRelated       = fieldsOf("id!")
+	grypeEPSS          = fieldsOf("epss!")
 	grypeFix           = fieldsOf("versions", "state!")
 	grypeScore         = fieldsOf("metrics")
 	grypeMetrics       = fieldsOf("baseScore")
@@ -137,6 +142,10 @@ func readGrypeMatches(s *stream, scan *policy.Scan) {
 			switch key {
 			case "vulnerability":
 				s.object(grypeVulnerability, func(key string) { readGrypeVulnerability(s, key, &f) })
+			case "relatedVulnerabilities":
+				s.array(func() {
+					s.object(grypeRelated, func(string) { addAlias(s, &f, s.required("relatedVulnerabilities.id")) })
+				})
 			case "artifact":
 				s.object(grypeArtifact, func(key string) {
 					switch key {
@@ -187,6 +196,30 @@ func readGrypeVulnerability(s *stream, key string, f *policy.Finding) {
 				s.object(grypeMetrics, func(string) { f.CVSS = max(f.CVSS, readScore(s)) })
 			})
 		})
+	case "epss":
+		s.array(func() {
+			s.object(grypeEPSS, func(string) { f.EPSS = max(f.EPSS, readProbability(s)) })
+		})
+	case "knownExploited":
+		f.KnownExploited = s.count() > 0
+	}
+}
+
+func readProbability(s *stream) float64 {
+	p := s.number()
+	if p < 0 || p > 1 {
+		s.fail("a probability of %v", p)
+	}
+	return p
+}
+
+func addAlias(s *stream, f *policy.Finding, alias string) {
+	switch {
+	case alias == f.ID || slices.Contains(f.Aliases, alias):
+	case len(f.Aliases) == maxAliases:
+		s.fail("more than %d names of one vulnerability", maxAliases)
+	default:
+		f.Aliases = append(f.Aliases, alias)
 	}
 }
 

@@ -13,7 +13,7 @@ const (
      "Vulnerabilities": [
       {"VulnerabilityID": "CVE-2026-0001", "PkgID": "openssl@3.0.14", "PkgName": "openssl",
        "PkgIdentifier": {"PURL": "pkg:deb/debian/openssl@3.0.14", "UID": "1"},
-       "InstalledVersion": "3.0.14", "FixedVersion": "3.0.15", "Status": "fixed", "Severity": "CRITICAL",
+       "InstalledVersion": "3.0.14", "FixedVersion": "3.0.15", "Status": "fixed", "Severity": "CRITICAL", "PublishedDate": "2026-11-02T03:00:00Z",
        "CVSS": {"nvd": {"V2Vector": "AV", "V2Score": 7.5, "V3Score": 9.8}, "redhat": {"V3Score": 8.1}},
        "References": ["https://x.example/\"quoted\"", "é"], "Title": "a \u00e9 b"},
       {"VulnerabilityID": "CVE-2026-0002", "PkgName": "zlib1g", "InstalledVersion": "1.2", "Status": "will_not_fix", "Severity": "UNKNOWN"}
@@ -26,7 +26,8 @@ const (
 	grypeReport = `{
   "matches": [
     {"vulnerability": {"id": "GHSA-1", "severity": "High", "urls": [], "fix": {"versions": ["1.2.3", "1.3"], "state": "fixed", "available": []},
-      "cvss": [{"version": "3.1", "metrics": {"baseScore": 7.5, "impactScore": 3.6}}, {"metrics": {"baseScore": 6}}]},
+      "cvss": [{"version": "3.1", "metrics": {"baseScore": 7.5, "impactScore": 3.6}}, {"metrics": {"baseScore": 6}}],
+      "epss": [{"cve": "CVE-1", "epss": 0.25, "percentile": 0.9, "date": "2026-11-19"}], "knownExploited": [{"cve": "CVE-1", "urls": []}]},
      "relatedVulnerabilities": [{"id": "CVE-1", "severity": "Critical"}], "matchDetails": [],
      "artifact": {"id": "x", "name": "left-pad", "version": "1.0", "type": "npm", "purl": "pkg:npm/left-pad@1.0"}},
     {"vulnerability": {"id": "CVE-2", "severity": "Negligible", "fix": {"versions": [], "state": "wont-fix"}}, "artifact": {"name": "bash"}}
@@ -77,7 +78,7 @@ const (
     "metadata": {"invocationId": "https://github.com/acme/app/actions/runs/1", "finishedOn": "2026-11-02T00:05:00Z"}}}`
 
 	vexDocument = `{"@context": "https://openvex.dev/ns/v0.2.0", "@id": "x", "author": "sec@acme.dev", "timestamp": "2026-11-03T00:00:00Z", "version": 1,
-  "statements": [{"vulnerability": {"name": "CVE-1"}, "products": [{"@id": "pkg:oci/app@sha256:aa", "subcomponents": [{"@id": "pkg:x"}]}, {"identifiers": {"purl": "pkg:oci/b"}}],
+  "statements": [{"vulnerability": {"name": "CVE-1", "aliases": ["GHSA-1"]}, "products": [{"@id": "pkg:oci/app@sha256:aa", "subcomponents": [{"@id": "pkg:x"}]}, {"identifiers": {"purl": "pkg:oci/b"}}],
     "status": "not_affected", "justification": "component_not_present"},
    {"vulnerability": "CVE-2", "products": ["pkg:oci/app"], "status": "affected", "timestamp": "2026-11-04T00:00:00Z"}]}`
 	summaryDocument = `{"verifier": {"id": "https://sealgate.example"}, "timeVerified": "2026-11-05T00:00:00Z", "resourceUri": "prod/app",
