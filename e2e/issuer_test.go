@@ -1,12 +1,13 @@
 package e2e
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
+	"crypto"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"math/big"
 	"net"
 	"net/http"
 	"time"
@@ -15,14 +16,14 @@ import (
 // issuer is an OpenID Connect issuer: it gives out tokens for whomever a test wants to be, and Fulcio believes it.
 type issuer struct {
 	url string
-	key *ecdsa.PrivateKey
+	key *rsa.PrivateKey // cosign takes a token for a file's name that is signed otherwise
 }
 
 // audience is who Fulcio takes tokens for.
 const audience = "sigstore"
 
 func startIssuer() (*issuer, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return nil, err
 	}
@@ -40,12 +41,10 @@ func startIssuer() (*issuer, error) {
 	mux := http.NewServeMux()
 	answer(mux, "/.well-known/openid-configuration", map[string]any{
 		"issuer": i.url, "jwks_uri": i.url + "/keys", "authorization_endpoint": i.url + "/auth", "token_endpoint": i.url + "/token",
-		"id_token_signing_alg_values_supported": []string{"ES256"}, "response_types_supported": []string{"id_token"}, "subject_types_supported": []string{"public"},
+		"id_token_signing_alg_values_supported": []string{"RS256"}, "response_types_supported": []string{"id_token"}, "subject_types_supported": []string{"public"},
 	})
-	public := key.PublicKey
 	answer(mux, "/keys", map[string]any{"keys": []any{map[string]string{
-		"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "1",
-		"x": encoded(public.X.FillBytes(make([]byte, 32))), "y": encoded(public.Y.FillBytes(make([]byte, 32))),
+		"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "1", "n": encoded(key.N.Bytes()), "e": encoded(big.NewInt(int64(key.E)).Bytes()),
 	}}})
 	go func() { _ = http.Serve(listener, mux) }()
 	return i, nil
@@ -58,15 +57,12 @@ func (i *issuer) token(email string) (string, error) {
 		return encoded(raw)
 	}
 	now := time.Now().Unix()
-	text := part(map[string]string{"alg": "ES256", "kid": "1", "typ": "JWT"}) + "." + part(map[string]any{
+	text := part(map[string]string{"alg": "RS256", "kid": "1", "typ": "JWT"}) + "." + part(map[string]any{
 		"iss": i.url, "aud": audience, "sub": email, "email": email, "email_verified": true, "iat": now, "nbf": now, "exp": now + 3600,
 	})
 	sum := sha256.Sum256([]byte(text))
-	r, s, err := ecdsa.Sign(rand.Reader, i.key, sum[:])
-	if err != nil {
-		return "", err
-	}
-	return text + "." + encoded(append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)), nil
+	signature, err := rsa.SignPKCS1v15(rand.Reader, i.key, crypto.SHA256, sum[:])
+	return text + "." + encoded(signature), err
 }
 
 func encoded(raw []byte) string { return base64.RawURLEncoding.EncodeToString(raw) }
