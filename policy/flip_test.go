@@ -3,7 +3,6 @@ package policy
 import (
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
