@@ -258,6 +258,7 @@ func allFlips() map[string]decisive {
 		"pull.attested[].grace.known_exploited": graced(GraceDocument{NewFindings: 48 * time.Hour, KnownExploited: 48 * time.Hour}, exploited, func(g *GraceDocument) { g.KnownExploited = time.Hour }),
 
 		"push.seal.signer":     {never: "who signs is no demand on an image; a signer that is not known does not compile"},
+		"push.seal.summary":    {never: "what is attested of an image is no demand on it"},
 		"push.accept_unsealed": {never: "without it and without a seal a policy does not compile"},
 
 		"push.image.nonroot":        found("", RunsAsRoot, func(d *ImageDocument, a string) { d.NonRoot = a }, func(i *Image) { i.User = "0:1" }),
