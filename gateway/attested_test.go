@@ -42,7 +42,7 @@ func newAttester(t testing.TB) attester {
 func (a attester) sign(r *rig, repo string, im image) {
 	r.t.Helper()
 	s := policy.Subject{Repo: repo, Digest: im.digest}
-	if _, err := signer.NewSealer(a.key, r.registries, nil).Seal(context.Background(), s, repo); err != nil {
+	if _, err := signer.NewSealer(a.key, r.registries, nil).Seal(context.Background(), s, repo, nil); err != nil {
 		r.t.Fatal(err)
 	}
 	r.enforce(a.key)

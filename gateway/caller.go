@@ -48,10 +48,11 @@ func (g *Gateway) identify(x *exchange) error {
 
 	err := clients.ErrCredentials
 	if token, ok := cutScheme(shown[0], "Bearer"); ok && len(shown) == 1 {
-		x.byToken = true
-		x.Client, x.access, err = x.re.Clients.Bearer(token)
+		err = g.showToken(x, token)
 	} else if basic, ok := cutScheme(shown[0], "Basic"); ok && len(shown) == 1 {
-		x.Client, err = g.login(x, basic)
+		var h clients.Holder
+		h, err = g.login(x, basic)
+		x.Client = h.Client
 	}
 	g.metrics.login(err)
 	if errors.Is(err, clients.ErrCredentials) {
@@ -60,8 +61,24 @@ func (g *Gateway) identify(x *exchange) error {
 	return err
 }
 
+// showToken takes a token of ours, or an id-token of a workload, as Kubernetes' and Flux's programs show it.
+func (g *Gateway) showToken(x *exchange, token string) error {
+	workload, err := x.re.Clients.Workload(x.r.Context(), token)
+	switch {
+	case errors.Is(err, clients.ErrCredentials):
+		g.refusedLogin(x, err)
+		return err
+	case !errors.Is(err, clients.ErrForeign):
+		x.Client = workload.Client
+		return err
+	}
+	x.byToken = true
+	x.Client, x.access, err = x.re.Clients.Bearer(token)
+	return err
+}
+
 // login checks the value of Basic credentials.
-func (g *Gateway) login(x *exchange, basic string) (policy.Client, error) {
+func (g *Gateway) login(x *exchange, basic string) (clients.Holder, error) {
 	plain, err := base64.StdEncoding.Strict().DecodeString(basic)
 	name, password, ok := strings.Cut(string(plain), ":")
 	if err != nil || !ok {
@@ -70,13 +87,17 @@ func (g *Gateway) login(x *exchange, basic string) (policy.Client, error) {
 	return g.loginAs(x, name, password)
 }
 
-func (g *Gateway) loginAs(x *exchange, name, password string) (policy.Client, error) {
-	c, err := x.re.Clients.Login(x.r.Context(), clientAddress(x.r), name, password)
+func (g *Gateway) loginAs(x *exchange, name, password string) (clients.Holder, error) {
+	h, err := x.re.Clients.Login(x.r.Context(), clientAddress(x.r), name, password)
 	if errors.Is(err, clients.ErrCredentials) {
-		// Neither password nor name: people type the one in the place of the other.
-		g.log.Warn("login refused", "client", clientAddress(x.r), "kind", string(x.t.Kind))
+		g.refusedLogin(x, err)
 	}
-	return c, err
+	return h, err
+}
+
+// refusedLogin says who was refused and why: neither password nor name, for people type the one in the place of the other.
+func (g *Gateway) refusedLogin(x *exchange, why error) {
+	g.log.Warn("login refused", "client", clientAddress(x.r), "kind", string(x.t.Kind), "error", why)
 }
 
 // authorize refuses what the caller has no right to do, in audit mode too: that is about images, not about people.

@@ -42,10 +42,10 @@ type Inspector interface {
 	Inspect(ctx context.Context, repo string, m *manifest.Manifest, needs policy.ImageNeeds) (policy.Image, error)
 }
 
-// Sealer makes sure that a subject carries our signature, and names the manifests that hold it. It is idempotent and safe
-// for concurrent use. reference is the name that the signature gives the repository.
+// Sealer makes sure that a subject carries our signature and says the statements, and names the manifests that hold them. It
+// is idempotent and safe for concurrent use. reference is the name that the signature gives the repository.
 type Sealer interface {
-	Seal(ctx context.Context, s policy.Subject, reference string) ([]digest.Digest, error)
+	Seal(ctx context.Context, s policy.Subject, reference string, statements []policy.Statement) ([]digest.Digest, error)
 }
 
 // Regime is everything that a decision depends on. It is immutable; a new one replaces it as a whole.

@@ -28,7 +28,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "sealgate_decisions_total", Help: "Decisions by action, outcome and mode of the policy.",
 		}, []string{"action", "outcome", "mode"}),
 		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sealgate_logins_total", Help: "Passwords and tokens that were shown, by what came of them: accepted, refused, limited.",
+			Name: "sealgate_logins_total", Help: "Passwords and tokens that were shown, by what came of them: accepted, refused, limited, undecided.",
 		}, []string{"outcome"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sealgate_panics_total", Help: "Requests that ended in a panic; none of them was admitted.",
@@ -62,9 +62,12 @@ func (m *metrics) decision(d ledger.Decision) {
 
 func (m *metrics) login(err error) {
 	outcome := "accepted"
-	switch limited := new(clients.LimitedError); {
+	limited, unknown := new(clients.LimitedError), new(clients.IssuerError)
+	switch {
 	case errors.As(err, &limited):
 		outcome = "limited"
+	case errors.As(err, &unknown):
+		outcome = "undecided"
 	case err != nil:
 		outcome = "refused"
 	}

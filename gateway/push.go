@@ -144,7 +144,11 @@ func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject) ([]di
 	if !ok {
 		return nil, fmt.Errorf("seal %s: no signer %q", s, x.rule.Signer())
 	}
-	evidence, err := sealer.Seal(ctx, s, g.sealName(s))
+	statements, err := g.statements(x, s)
+	if err != nil {
+		return nil, fmt.Errorf("summarize %s: %w", s, err)
+	}
+	evidence, err := sealer.Seal(ctx, s, g.sealName(s), statements)
 	if err != nil {
 		return nil, fmt.Errorf("seal %s: %w", s, err)
 	}

@@ -17,6 +17,7 @@ import (
 // Bounds of what clients and causes add to a record.
 const (
 	maxUserAgent = 256  // bytes
+	maxSubject   = 1024 // bytes
 	maxCause     = 1024 // bytes
 )
 
@@ -31,6 +32,7 @@ func (g *Gateway) enforce(x *exchange, action ledger.Action, subject digest.Dige
 	d := j.decision(x.re, x.t.Repo)
 	d.Action, d.Reference, d.Digest = action, x.t.Reference(), subject
 	d.Method, d.Client, d.Identity = x.r.Method, clientAddress(x.r), x.identity()
+	d.IdentityIssuer, d.IdentitySubject = x.Issuer, shorten(x.Subject, maxSubject)
 	d.UserAgent = shorten(strings.ToValidUTF8(x.r.UserAgent(), "?"), maxUserAgent)
 
 	if err := g.ledger.Record(d); err != nil {
@@ -76,6 +78,9 @@ func (g *Gateway) tell(d ledger.Decision) {
 	}
 	if d.Identity != "" {
 		attrs = append(attrs, slog.String("identity", d.Identity))
+	}
+	if d.IdentitySubject != "" {
+		attrs = append(attrs, slog.String("identity_subject", d.IdentitySubject))
 	}
 	if d.Audit {
 		attrs = append(attrs, slog.Bool("audit", true))

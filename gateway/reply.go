@@ -75,6 +75,7 @@ func answerTo(err error, kind Kind) answer {
 		tooLarge  *http.MaxBytesError
 		challenge *challengeError
 		limited   *clients.LimitedError
+		unknown   *clients.IssuerError
 	)
 	switch {
 	case errors.As(err, &request):
@@ -83,6 +84,11 @@ func answerTo(err error, kind Kind) answer {
 		return answer{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: challenge.message, challenge: challenge.header}
 	case errors.As(err, &limited):
 		return tooMany(limited)
+	case errors.As(err, &unknown):
+		return answer{
+			status: http.StatusServiceUnavailable, code: "UNAVAILABLE", retryAfter: retrySeconds,
+			message: "sealgate: cannot find out now whose id-token this is, try again in a moment",
+		}
 	case errors.As(err, &denied):
 		return answer{status: http.StatusForbidden, code: "DENIED", message: denied.message(), detail: denied.detail()}
 	case errors.As(err, &undecided) && errors.Is(err, policy.ErrUnfinished):
@@ -165,6 +171,9 @@ func (g *Gateway) reply(w http.ResponseWriter, r *http.Request, t Target, err er
 		panic(http.ErrAbortHandler) // the client is gone; nobody reads an answer
 	}
 	a := answerTo(err, t.Kind)
+	if unknown := new(clients.IssuerError); errors.As(err, &unknown) {
+		g.log.Warn("an issuer of id-tokens gave no usable answer", "error", unknown)
+	}
 	if a.status == unreachable.status {
 		g.log.Warn("upstream gave no usable answer", "repo", t.Repo, "kind", string(t.Kind), "error", err)
 	}

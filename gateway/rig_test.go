@@ -73,7 +73,7 @@ func newRigBefore(t testing.TB, registry *upstream.Registry, docs ...policy.Docu
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	l, err := ledger.Open(dir)
+	l, err := ledger.Open(dir, ledger.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +293,7 @@ func (r *rig) recorded() []ledger.Decision {
 func (r *rig) sealAround(repo string, im image) {
 	r.t.Helper()
 	s := policy.Subject{Repo: repo, Digest: im.digest}
-	if _, err := signer.NewSealer(r.key, r.registries, nil).Seal(context.Background(), s, repo); err != nil {
+	if _, err := signer.NewSealer(r.key, r.registries, nil).Seal(context.Background(), s, repo, nil); err != nil {
 		r.t.Fatal(err)
 	}
 	r.enforce(r.key) // nothing is remembered of the time before
@@ -331,6 +331,25 @@ func (r *rig) loseLedger() {
 	}
 }
 
+// restart begins again with what the storage remembers and nothing else: a new ledger and a new gateway.
+func (r *rig) restart() {
+	r.t.Helper()
+	if err := r.ledger.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+	l, err := ledger.Open(filepath.Dir(r.decisions), ledger.Options{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { l.Close() })
+	r.ledger = l
+	r.gateway = gateway.New(gateway.Options{Ledger: l, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), AllowDelete: true})
+	r.enforce(r.key)
+	server := httptest.NewServer(r.gateway)
+	r.t.Cleanup(server.Close)
+	r.url, r.hangUp = server.URL, server.CloseClientConnections
+}
+
 // withoutDelete is a second gateway before the same registry, where deleting is off.
 func (r *rig) withoutDelete() *rig {
 	r.t.Helper()
@@ -350,6 +369,6 @@ func (r *rig) withoutSigner() {
 
 type failingSealer struct{}
 
-func (failingSealer) Seal(context.Context, policy.Subject, string) ([]digest.Digest, error) {
+func (failingSealer) Seal(context.Context, policy.Subject, string, []policy.Statement) ([]digest.Digest, error) {
 	return nil, errors.New("the key service does not answer")
 }

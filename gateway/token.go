@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/gateway/clients"
-	"github.com/sealgate/sealgate/policy"
 )
 
 // The token desk: where docker, podman, containerd and their kind change a password for a token that lives for minutes, as
@@ -100,7 +99,7 @@ func readForm(x *exchange) (url.Values, error) {
 }
 
 // holder is who a token is for: by the password or refresh token of a form, by Basic credentials, or nobody.
-func (g *Gateway) holder(x *exchange, form url.Values) (c policy.Client, byPassword bool, err error) {
+func (g *Gateway) holder(x *exchange, form url.Values) (h clients.Holder, byPassword bool, err error) {
 	shown := x.r.Header.Values("Authorization")
 	grant := ""
 	if x.r.Method == http.MethodPost { // never a password in a URL
@@ -110,26 +109,26 @@ func (g *Gateway) holder(x *exchange, form url.Values) (c policy.Client, byPassw
 	case len(shown) > 1:
 		err = clients.ErrCredentials
 	case grant == "refresh_token":
-		c, err = x.re.Clients.Refresh(form.Get("refresh_token"))
+		h, err = x.re.Clients.Refresh(form.Get("refresh_token"))
 	case grant == "password":
-		c, err = g.loginAs(x, form.Get("username"), form.Get("password"))
+		h, err = g.loginAs(x, form.Get("username"), form.Get("password"))
 		byPassword = true
 	case grant != "":
-		return c, false, badRequest("UNSUPPORTED", "grant_type is password or refresh_token")
+		return h, false, badRequest("UNSUPPORTED", "grant_type is password or refresh_token")
 	case len(shown) == 1:
 		basic, ok := cutScheme(shown[0], "Basic")
 		if !ok {
 			basic = ""
 		}
-		c, err = g.login(x, basic)
+		h, err = g.login(x, basic)
 		byPassword = true
 	case x.re.Clients.Anonymous():
-		return policy.Client{}, false, nil
+		return clients.Holder{}, false, nil
 	default:
-		return c, false, g.noToken(clients.ErrCredentials)
+		return h, false, g.noToken(clients.ErrCredentials)
 	}
 	g.metrics.login(err)
-	return c, byPassword, g.noToken(err)
+	return h, byPassword, g.noToken(err)
 }
 
 // cutScheme is the value of an Authorization header of a scheme.
@@ -140,9 +139,9 @@ func cutScheme(header, scheme string) (value string, ok bool) {
 
 // noToken says why there is no token.
 func (g *Gateway) noToken(err error) error {
-	limited := new(clients.LimitedError)
+	limited, unknown := new(clients.LimitedError), new(clients.IssuerError)
 	switch {
-	case err == nil || errors.As(err, &limited):
+	case err == nil || errors.As(err, &limited) || errors.As(err, &unknown):
 		return err
 	case errors.Is(err, clients.ErrCredentials):
 		return &challengeError{header: `Basic realm="` + clients.Service + `"`, message: "sealgate: the name or the password is not right"}

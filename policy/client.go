@@ -8,8 +8,12 @@ import (
 
 // Client is who asks, as far as that was proven. The zero value is somebody who did not say.
 type Client struct {
-	Name   string   // empty for an anonymous client
+	Name   string   // in policies; empty for an anonymous client
 	Groups []string // those that the client belongs to
+
+	// Issuer vouches for the client: an issuer of id-tokens by its URL, or of a certificate by its name. Subject is what it
+	// calls the client, such as repo:acme/app:ref:refs/heads/main. Both are empty for a client with a password.
+	Issuer, Subject string
 }
 
 // Anonymous reports that the client did not say who it is.

@@ -45,7 +45,7 @@ func full() Document {
 				Exceptions: []ExceptionDocument{{Check: "setuid", Path: "usr/bin/su", Until: "2027-01-31", Reason: "for a while"}},
 				MaxBytes:   1 << 30, MaxLayers: 20,
 			},
-			Seal: &SealDocument{Signer: "gateway"},
+			Seal: &SealDocument{Signer: "gateway", Summary: true},
 		},
 	}
 }
@@ -267,7 +267,7 @@ func TestThreat126_TheVersionChangesWithEveryField(t *testing.T) {
 		doc := full()
 		flip(t, reflect.ValueOf(&doc).Elem(), path)
 		flips++
-		if version([]Document{doc}, known()) == before {
+		if fingerprint([]Document{doc}, known()) == before {
 			t.Errorf("%s does not enter the version", name)
 		}
 	})
@@ -285,12 +285,12 @@ func TestThreat126_TheVersionChangesWithEveryField(t *testing.T) {
 	} {
 		k := known()
 		change(&k)
-		if version([]Document{full()}, k) == before {
+		if fingerprint([]Document{full()}, k) == before {
 			t.Errorf("%s does not enter the version", what)
 		}
 	}
 	one, two := named("a", "a"), named("b", "b")
-	if version([]Document{one, two}, known()) == version([]Document{two, one}, known()) {
+	if fingerprint([]Document{one, two}, known()) == fingerprint([]Document{two, one}, known()) {
 		t.Error("the order does not enter the version")
 	}
 }
@@ -370,6 +370,7 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Push.Image.MaxLayers", nil, func(d *Document) { d.Push.Image.MaxLayers = 1 }, pushes(good)},
 		{"Push.Seal", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
 		{"Push.Seal.Signer", nil, func(d *Document) { d.Push.Seal.Signer = "spare" }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
+		{"Push.Seal.Summary", nil, func(d *Document) { d.Push.Seal.Summary = false }, func(p *Policy) any { return p.Rule("prod/app").Summarizes() }},
 		{"Push.AcceptUnsealed", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
 	} {
 		doc := full()

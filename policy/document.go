@@ -262,6 +262,10 @@ type ExceptionDocument struct {
 type SealDocument struct {
 	// Signer is the configured name of the signer.
 	Signer string `mapstructure:"signer"`
+
+	// Summary attests the verdict as well: SLSA's verification summary, which says under which policy, when, on what grounds
+	// and for whom the image was admitted. Default false.
+	Summary bool `mapstructure:"summary"`
 }
 
 // clone copies all that a rule keeps, so that nobody changes it afterwards.

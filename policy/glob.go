@@ -61,6 +61,19 @@ func compilePattern(pattern, characters, of string) (glob, error) {
 	return g, nil
 }
 
+// Pattern is a glob for names of any characters whose components are separated by slashes, such as refs and URIs without
+// their scheme. It stands for whole names. The zero value matches nothing.
+type Pattern struct{ glob glob }
+
+// CompilePattern compiles a [Pattern].
+func CompilePattern(pattern string) (Pattern, error) {
+	g, err := compilePattern(pattern, "", "")
+	return Pattern{g}, err
+}
+
+// Match reports that the pattern stands for the whole name.
+func (p Pattern) Match(name string) bool { return len(p.glob.parts) > 0 && p.glob.match(name) }
+
 func (g glob) match(repo string) bool { return matchParts(g.parts, strings.Split(repo, "/")) }
 
 // covers reports that g matches every name that the other pattern matches. It may miss some: it reads the other pattern as

@@ -35,8 +35,8 @@ func (k Known) same(a, b string) bool {
 
 // Policy is an ordered list of rules, compiled. It is immutable and safe for concurrent use.
 type Policy struct {
-	rules   []*Rule
-	version string
+	rules  []*Rule
+	digest string
 }
 
 // Rule covers repositories and says what a pull demands and what happens to a push.
@@ -72,7 +72,7 @@ func Compile(docs []Document, known Known) (*Policy, error) {
 		fault("", "no policy: everything would be denied; write at least one")
 	}
 
-	p := &Policy{version: version(docs, known)}
+	p := &Policy{digest: fingerprint(docs, known)}
 	names := map[string]bool{}
 	for i, doc := range docs {
 		here := func(path, format string, args ...any) { fault(fmt.Sprintf("[%d]%s", i, path), format, args...) }
@@ -256,8 +256,8 @@ const (
 	deny  = "deny"
 )
 
-// version fingerprints everything that a verdict depends on besides the evidence.
-func version(docs []Document, known Known) string {
+// fingerprint hashes everything that a verdict depends on besides the evidence.
+func fingerprint(docs []Document, known Known) string {
 	all, err := json.Marshal(struct {
 		Docs  []Document
 		Known Known
@@ -266,11 +266,14 @@ func version(docs []Document, known Known) string {
 		panic("policy: plain structs always marshal: " + err.Error())
 	}
 	sum := sha256.Sum256(all)
-	return hex.EncodeToString(sum[:8])
+	return hex.EncodeToString(sum[:])
 }
 
-// Version names this policy together with the keys behind its names: 16 hexadecimal digits that change when it does.
-func (p *Policy) Version() string { return p.version }
+// Digest names this policy together with the keys behind its names: a SHA-256 in hexadecimal that changes when it does.
+func (p *Policy) Digest() string { return p.digest }
+
+// Version is the beginning of the digest, 16 digits, for people and records.
+func (p *Policy) Version() string { return p.digest[:16] }
 
 // Rule returns the first rule that covers a repository, nil when none does. A nil rule denies.
 func (p *Policy) Rule(repo string) *Rule {
@@ -303,6 +306,9 @@ func (r *Rule) Signer() string {
 	}
 	return r.push.Seal.Signer
 }
+
+// Summarizes reports that the seal says why the image was admitted.
+func (r *Rule) Summarizes() bool { return r.Signer() != "" && r.push.Seal.Summary }
 
 // AllowsPull reports that some pulls can be admitted under this rule.
 func (r *Rule) AllowsPull() bool { return r != nil && (r.audit || r.pull != nil) }

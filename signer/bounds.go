@@ -2,11 +2,13 @@ package signer
 
 // Bounds of what is read and written here.
 const (
-	maxKeyFile    = 64 << 10 // bytes of a key file; a P-256 key takes 700
-	maxSignatures = 100      // signatures in one .sig manifest; whoever verifies stops there too
-	maxReferrers  = 100      // manifests attached to one subject; whoever verifies stops there too
-	maxPayload    = 64 << 10 // bytes of a simple-signing payload
-	maxBundle     = 4 << 20  // bytes of a bundle; whose is larger is not ours
-	maxWrites     = 3        // tries to write a tag that somebody else writes at the same time
-	minRSA        = 2048     // bits of an RSA modulus
+	maxKeyFile    = 64 << 10  // bytes of a key file; a P-256 key takes 700
+	maxSignatures = 100       // layers of a .sig or .att manifest; whoever verifies stops there too
+	maxReferrers  = 100       // manifests attached to one subject; whoever verifies stops there too
+	maxPayload    = 64 << 10  // bytes of a simple-signing payload
+	maxEnvelope   = 64 << 20  // bytes of a bundle or envelope; whoever verifies stops there too, and what is larger is not ours
+	maxRead       = 256 << 20 // bytes that are read of what is attached to one subject; the rest is taken for somebody else's
+	maxWrites     = 3         // tries to write a tag that somebody else writes at the same time
+	maxKept       = 3         // attestations of one type by one of our keys; older ones make room
+	minRSA        = 2048      // bits of an RSA modulus
 )

@@ -29,7 +29,7 @@ func TestCosignAcceptsTheSeal(t *testing.T) {
 			ref := must(name.NewDigest(address + "/prod/app@" + subject.Digest.String()))
 
 			for range 2 { // the second changes nothing
-				sealed, err := NewSealer(key, store, nil).Seal(t.Context(), subject, address+"/prod/app")
+				sealed, err := NewSealer(key, store, nil).Seal(t.Context(), subject, address+"/prod/app", nil)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -22,7 +23,7 @@ import (
 // Printing a Key in any way, as text, log value or JSON, gives its fingerprint. The private half is held by a function,
 // because nothing that prints or encodes values looks into one.
 type Key struct {
-	signHash    func(hash []byte) ([]byte, error)
+	signHash    func(ctx context.Context, hash []byte) ([]byte, error)
 	public      crypto.PublicKey
 	pkix        []byte
 	fingerprint string
@@ -56,7 +57,7 @@ func NewKey(private crypto.Signer) (*Key, error) {
 	}
 	sum := sha256.Sum256(pkix)
 	k.pkix, k.fingerprint = pkix, hex.EncodeToString(sum[:])
-	k.signHash = func(hash []byte) ([]byte, error) { return private.Sign(random, hash, crypto.SHA256) }
+	k.signHash = func(_ context.Context, hash []byte) ([]byte, error) { return private.Sign(random, hash, crypto.SHA256) }
 	return k, nil
 }
 
@@ -71,11 +72,14 @@ func (k *Key) PublicPEM() []byte {
 // Fingerprint is the SHA-256 of the public half in PKIX form, in hexadecimal.
 func (k *Key) Fingerprint() string { return k.fingerprint }
 
+// is reports that two keys are the same one.
+func (k *Key) is(other *Key) bool { return k.fingerprint == other.fingerprint }
+
 // sign signs data, and returns the hash that was signed as well. A signature that does not verify is not handed out: a
 // deterministic signature that a hardware fault spoilt would tell the key.
-func (k *Key) sign(data []byte) (signature, hash []byte, err error) {
+func (k *Key) sign(ctx context.Context, data []byte) (signature, hash []byte, err error) {
 	sum := sha256.Sum256(data)
-	signature, err = k.signHash(sum[:])
+	signature, err = k.signHash(ctx, sum[:])
 	if err != nil {
 		return nil, nil, fmt.Errorf("sign with key %s: %w", k.fingerprint, err)
 	}

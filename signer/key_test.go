@@ -38,7 +38,7 @@ func TestKeySignsWhatItsPublicHalfVerifies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			signature, hash, err := k.sign([]byte("said"))
+			signature, hash, err := k.sign(t.Context(), []byte("said"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,7 +51,7 @@ func TestKeySignsWhatItsPublicHalfVerifies(t *testing.T) {
 			if newKey(t).signed(hash, signature) {
 				t.Error("verifies under another key")
 			}
-			again, _, _ := k.sign([]byte("said"))
+			again, _, _ := k.sign(t.Context(), []byte("said"))
 			if !bytes.Equal(signature, again) {
 				t.Error("signing twice gives two signatures, so two gateways would write two seals")
 			}
@@ -108,7 +108,7 @@ func TestSignatureThatDoesNotVerifyIsNotHandedOut(t *testing.T) {
 	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	for _, signer := range []crypto.Signer{faulty{private}, broken{private}} {
 		k := must(NewKey(signer))
-		if signature, _, err := k.sign([]byte("said")); err == nil {
+		if signature, _, err := k.sign(t.Context(), []byte("said")); err == nil {
 			t.Errorf("%T: got signature %x", signer, signature)
 		}
 	}
@@ -158,7 +158,7 @@ func BenchmarkKeySign(b *testing.B) {
 	k := newKey(b)
 	data := []byte("said")
 	for b.Loop() {
-		if _, _, err := k.sign(data); err != nil {
+		if _, _, err := k.sign(b.Context(), data); err != nil {
 			b.Fatal(err)
 		}
 	}

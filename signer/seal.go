@@ -1,17 +1,30 @@
-// Package signer signs digests and attaches the signature to what was signed: the seal.
+// Package signer signs digests and statements, and attaches them to what was signed: the seal.
 //
-// A seal comes in two layouts, and each alone is a whole signature. [Tag] is cosign v2's: a manifest under the tag
-// sha256-<hex>.sig with one layer per signature, shared by all who sign (tag.go). [Bundle] is cosign v3's: a manifest
-// of its own that refers to the image (bundle.go). Stock `cosign verify --key` of both generations accepts what is
-// written here, without a transparency log and without a network.
+// A seal is a signature, and beside it attestations: what was found out about the image, each by the same key. It comes in
+// two layouts, and each alone is a whole seal. [Tag] is cosign v2's: a manifest under the tag sha256-<hex>.sig with one
+// layer per signature and one under sha256-<hex>.att with one per attestation, shared by all who sign (tag.go). [Bundle] is
+// cosign v3's: manifests of their own that refer to the image (bundle.go). Stock `cosign verify --key` and
+// `cosign verify-attestation --key` of both generations accept what is written here, without a transparency log and
+// without a network.
 //
-// Sealing is a function of key, digest and reference: keys sign deterministically, and no clock goes into the seal. So
-// two gateways that seal one image at once write the same bytes, and so does a retry after a crash. What is there
-// already is recognised by verifying it, never by its annotations.
+// # Order
 //
-// Blobs are written before the manifest that names them, and the manifest before the list that names it. A crash
-// between any two writes leaves blobs or a manifest that nothing refers to; the next attempt writes the same and
-// completes.
+// Nothing is written before everything is signed: a signer that does not answer leaves no trace. Then come all attestations
+// in all layouts, in the order in which they were given, and the signatures last, because a signature is what a pull rule
+// asks for first. Whoever finds a signature of ours finds all that was said with it. Content is written before the manifest
+// that names it, and a manifest before the list that names it. So a crash between any two writes leaves blobs or manifests
+// that nothing refers to, or attestations without a signature; the next attempt completes it.
+//
+// # What is there already
+//
+// Sealing adds only what is missing. What is there is recognised by verifying it, never by its annotations: not every key
+// signs one thing twice in the same way. A key in a file does, and no clock goes into a signature, so that two gateways
+// that seal one image at once write the same bytes. An attestation is there if its statement is, or one of which the caller
+// says that it is the same ([Statement].Same): a summary that differs in nothing but its time need not be said again.
+//
+// An attestation that says something new is added beside the older ones, of which the last few stay: what decides is always
+// the newest. Those that are too many are removed, and only such as were verified to be ours. Between the addition of the new
+// and the removal of the old nothing is missing.
 package signer
 
 import (
@@ -51,6 +64,13 @@ type Store interface {
 	// Attach lists a referrer of a subject. Nothing is listed twice. The caller holds Lock.
 	Attach(ctx context.Context, s policy.Subject, referrer ocispec.Descriptor) error
 
+	// Detach takes a referrer of a subject off the list, where the registry does not do that when it is deleted. The caller
+	// holds Lock.
+	Detach(ctx context.Context, s policy.Subject, referrer digest.Digest) error
+
+	// DeleteManifest deletes a manifest by its digest.
+	DeleteManifest(ctx context.Context, repo, reference string) error
+
 	// Lock serialises, within this process, whoever changes what is attached to a subject.
 	Lock(s policy.Subject) (unlock func())
 }
@@ -60,8 +80,8 @@ type Format string
 
 // The formats, as they are configured.
 const (
-	Tag    Format = "tag"    // cosign v2: the tag sha256-<hex>.sig
-	Bundle Format = "bundle" // cosign v3: a referrer
+	Tag    Format = "tag"    // cosign v2: the tags sha256-<hex>.sig and .att
+	Bundle Format = "bundle" // cosign v3: referrers
 )
 
 // ParseFormats reads the configured formats: "auto" alone, or any of "tag" and "bundle". For auto it returns nil.
@@ -83,10 +103,16 @@ func ParseFormats(words []string) ([]Format, error) {
 	return formats, nil
 }
 
-// Sealer seals subjects with one key. It is safe for concurrent use.
+// Sealer seals subjects with one or several keys. It is immutable and safe for concurrent use.
 type Sealer struct {
-	key     *Key
 	store   Store
+	signers []signer
+	own     []*Key // also those of others who seal for us
+}
+
+// signer is a key with the formats that it writes; nil follows what is there.
+type signer struct {
+	key     *Key
 	formats []Format
 }
 
@@ -94,50 +120,69 @@ type Sealer struct {
 //
 // Without formats it follows what others attached. That matters, because as soon as a bundle is attached, be it only an
 // SBOM's, `cosign verify` does not look for a .sig any more and takes an image that its owner signed there for
-// unsigned. So an image that carries nothing gets both, one with somebody's .sig or .att gets a .sig, and one with
-// somebody's bundle gets a bundle.
+// unsigned. So an image that carries nothing gets both, one with somebody's .sig or .att gets a .sig and .att, and one with
+// somebody's bundle gets bundles.
 //
 // What comes later cannot be followed: on an image that got both, a .sig that somebody adds afterwards is hidden from
 // cosign by our bundle. Where images are signed with cosign v2 after they were sealed, the formats must be [Tag].
 func NewSealer(key *Key, store Store, formats []Format) *Sealer {
-	return &Sealer{key: key, store: store, formats: slices.Clone(formats)}
+	return &Sealer{store: store, signers: []signer{{key, slices.Clone(formats)}}, own: []*Key{key}}
 }
 
-// Key is the key that seals.
-func (s *Sealer) Key() *Key { return s.key }
+// Join returns a sealer that seals with the keys of all, each in its formats: either all of them sign, or none does. They
+// share a store.
+func Join(first *Sealer, others ...*Sealer) *Sealer {
+	joined := &Sealer{store: first.store, signers: slices.Clone(first.signers), own: slices.Clone(first.own)}
+	for _, s := range others {
+		joined.signers, joined.own = append(joined.signers, s.signers...), append(joined.own, s.own...)
+	}
+	return joined
+}
 
-// layout is one way to attach a seal.
+// Beside returns a sealer that takes what these keys signed for our own as well, so that it does not follow it: a key that
+// takes over from another one seals an image as if it were the first.
+func (s *Sealer) Beside(keys ...*Key) *Sealer {
+	other := *s
+	other.own = slices.Concat(s.own, keys)
+	return &other
+}
+
+// layout is one way to attach a seal. Its methods are called in this order.
 type layout interface {
-	// look finds out what is attached.
-	look(ctx context.Context) (standing, error)
+	// look finds out what is attached, and whether some of it is a stranger's.
+	look(ctx context.Context) (strangers bool, err error)
 
-	// attach signs, adds the seal, and returns the digest of the manifest that then holds it. It comes after look.
-	attach(ctx context.Context) (digest.Digest, error)
+	// sign makes what a key has to add, and writes nothing.
+	sign(ctx context.Context, p *pen, statements []written) error
+
+	// attest writes the attestations, seal the signatures.
+	attest(ctx context.Context) error
+	seal(ctx context.Context) error
+
+	// tidy removes what is superseded.
+	tidy(ctx context.Context)
+
+	// evidence names the manifests that hold what our keys signed, signatures first.
+	evidence() []digest.Digest
 }
 
-// standing is what is attached in one layout.
-type standing struct {
-	seal    digest.Digest // the manifest that holds our signature of the subject, empty if none does
-	foreign bool          // something is there that our key did not sign
-}
-
-// Seal makes sure that subject carries our signature, and returns the digests of the manifests that hold it. It signs
-// nothing but the digest of a manifest that is in the repository. It is idempotent: a signature of ours that is there
-// and verifies is not added again. Signatures of others stay as they are, in their order.
+// Seal makes sure that subject carries our signature and says the statements, and returns the digests of the manifests that
+// hold them. It signs nothing but the digest of a manifest that is in the repository. It is idempotent: what is there and
+// verifies is not added again. What others signed stays as it is, in its order.
 //
 // reference is the name that a .sig gives to the repository, such as registry.acme.dev/prod/app: the subject's
 // repository, behind the gateway's name where it has one. Neither tag nor digest belong to it.
 //
-// After an error the subject may carry a seal in one format and not in the other. Calling again completes it.
-func (s *Sealer) Seal(ctx context.Context, subject policy.Subject, reference string) ([]digest.Digest, error) {
-	sealed, err := s.sealLocked(ctx, subject, reference)
+// After an error the subject may carry a part of the seal: see the order above. Calling again completes it.
+func (s *Sealer) Seal(ctx context.Context, subject policy.Subject, reference string, statements []Statement) ([]digest.Digest, error) {
+	sealed, err := s.sealLocked(ctx, subject, reference, statements)
 	if err != nil {
 		return nil, fmt.Errorf("seal %s: %w", subject, err)
 	}
 	return sealed, nil
 }
 
-func (s *Sealer) sealLocked(ctx context.Context, subject policy.Subject, reference string) ([]digest.Digest, error) {
+func (s *Sealer) sealLocked(ctx context.Context, subject policy.Subject, reference string, statements []Statement) ([]digest.Digest, error) {
 	if err := checkReference(subject.Repo, reference); err != nil {
 		return nil, err
 	}
@@ -148,47 +193,73 @@ func (s *Sealer) sealLocked(ctx context.Context, subject policy.Subject, referen
 	if err != nil {
 		return nil, err
 	}
-	return s.complete(ctx, map[Format]layout{
-		Tag:    newTagLayout(s.key, s.store, subject, reference),
-		Bundle: &bundleLayout{key: s.key, store: s.store, subject: subject, image: image},
-	})
+	toSay, err := prepare(subject.Digest, statements)
+	if err != nil {
+		return nil, err
+	}
+	budget := int64(maxRead)
+	layouts := map[Format]layout{
+		Tag:    newTagLayout(s.own, s.store, subject, reference, &budget),
+		Bundle: &bundleLayout{keys: s.own, store: s.store, subject: subject, image: image, budget: &budget},
+	}
+	return s.complete(ctx, layouts, toSay)
 }
 
 // complete looks at what is there and adds what is missing.
-func (s *Sealer) complete(ctx context.Context, layouts map[Format]layout) ([]digest.Digest, error) {
-	formats := []Format{Tag, Bundle}
-	if s.formats != nil {
-		formats = s.formats
-	}
-
-	standings := map[Format]standing{}
+func (s *Sealer) complete(ctx context.Context, layouts map[Format]layout, statements []written) ([]digest.Digest, error) {
+	formats, strangers := s.formats(), map[Format]bool{}
 	for _, format := range formats {
-		st, err := layouts[format].look(ctx)
+		found, err := layouts[format].look(ctx)
 		if err != nil {
 			return nil, err
 		}
-		standings[format] = st
+		strangers[format] = found
 	}
 
-	wanted := s.formats
-	if wanted == nil {
-		wanted = follow(standings[Tag].foreign, standings[Bundle].foreign)
+	for _, one := range s.signers {
+		wanted, p := one.formats, newPen(one.key)
+		if wanted == nil {
+			wanted = follow(strangers[Tag], strangers[Bundle])
+		}
+		for _, format := range wanted {
+			if err := layouts[format].sign(ctx, p, statements); err != nil {
+				return nil, err
+			}
+		}
+	}
+
+	for _, format := range formats {
+		if err := layouts[format].attest(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, format := range formats {
+		if err := layouts[format].seal(ctx); err != nil {
+			return nil, err
+		}
 	}
 	var sealed []digest.Digest
 	for _, format := range formats {
-		seal := standings[format].seal
-		if seal == "" && slices.Contains(wanted, format) {
-			attached, err := layouts[format].attach(ctx)
-			if err != nil {
-				return nil, err
-			}
-			seal = attached
-		}
-		if seal != "" {
-			sealed = append(sealed, seal)
-		}
+		layouts[format].tidy(ctx)
+		sealed = append(sealed, layouts[format].evidence()...)
 	}
 	return sealed, nil
+}
+
+// formats are those that some signer may write.
+func (s *Sealer) formats() []Format {
+	var all []Format
+	for _, one := range s.signers {
+		if one.formats == nil {
+			return []Format{Tag, Bundle}
+		}
+		for _, format := range one.formats {
+			if !slices.Contains(all, format) {
+				all = append(all, format)
+			}
+		}
+	}
+	return all
 }
 
 // follow chooses the formats from what others attached. What we attached ourselves does not count, or a seal that a

@@ -35,7 +35,7 @@ const host = "registry.acme.dev:5000/"
 
 func mustSeal(t testing.TB, s *Sealer, subject policy.Subject) []digest.Digest {
 	t.Helper()
-	sealed, err := s.Seal(context.Background(), subject, host+subject.Repo)
+	sealed, err := s.Seal(context.Background(), subject, host+subject.Repo, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func attest(t testing.TB, store Store, subject policy.Subject, key *Key, predica
 	statement := fmt.Appendf(nil,
 		`{"_type":%q,"subject":[{"digest":{"sha256":%q}}],"predicateType":%q,"predicate":{"a":1}}`,
 		statementType, subject.Digest.Encoded(), predicate)
-	made := must(sign.Bundle(&sign.DSSEData{Data: statement, PayloadType: inTotoPayload}, keypair{key}, sign.BundleOptions{}))
+	made := must(sign.Bundle(&sign.DSSEData{Data: statement, PayloadType: inTotoPayload}, keypair{newPen(key)}, sign.BundleOptions{}))
 	return refer(t, store, subject, bundleType, must(protojson.Marshal(made)))
 }
 
@@ -122,7 +122,7 @@ func refer(t testing.TB, store Store, subject policy.Subject, mediaType string, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, referrer, err := referTo(describe(ocispec.MediaTypeImageManifest, image), layer)
+	raw, referrer, err := referTo(describe(ocispec.MediaTypeImageManifest, image), layer, signPredicate, "")
 	if err := errors.Join(err,
 		store.PutBlob(ctx, subject.Repo, layer, content),
 		store.PutBlob(ctx, subject.Repo, ocispec.DescriptorEmptyJSON, []byte("{}")),
@@ -152,7 +152,7 @@ func TestSealFollowsWhatOthersAttached(t *testing.T) {
 		"a .sig and a bundle":          {signs(Tag, Bundle), 0, 1},
 		"a referrer that is no bundle": {refers("application/x-notes", []byte("hello")), 1, 1},
 		"a bundle that nobody reads":   {refers(bundleType, []byte("{}")), 1, 1},
-		"a bundle larger than ours":    {refers(bundleType, make([]byte, maxBundle+1)), 0, 1},
+		"a bundle larger than ours":    {refers(bundleType, make([]byte, maxEnvelope+1)), 0, 1},
 		"an attestation in a bundle": {func(t *testing.T, m *memory, s policy.Subject) {
 			attest(t, m, s, stranger, "https://spdx.dev/Document")
 		}, 0, 1},
@@ -215,7 +215,7 @@ func TestThreat154_FiftySealsAtOnceAreOneSignaturePerFormat(t *testing.T) {
 	var group sync.WaitGroup
 	for range 50 {
 		group.Go(func() {
-			if _, err := NewSealer(key, store, nil).Seal(context.Background(), subject, host+subject.Repo); err != nil {
+			if _, err := NewSealer(key, store, nil).Seal(context.Background(), subject, host+subject.Repo, nil); err != nil {
 				t.Error(err)
 			}
 		})
@@ -232,7 +232,7 @@ func TestThreat053_FiftyKeysAtOnceLoseNoSignature(t *testing.T) {
 	for i := range keys {
 		keys[i] = newKey(t)
 		group.Go(func() {
-			_, err := NewSealer(keys[i], store, []Format{Tag, Bundle}).Seal(context.Background(), subject, host+subject.Repo)
+			_, err := NewSealer(keys[i], store, []Format{Tag, Bundle}).Seal(context.Background(), subject, host+subject.Repo, nil)
 			if err != nil {
 				t.Error(err)
 			}
@@ -300,7 +300,7 @@ func TestThreat155_KilledAnywhereARetryCompletesTheSeal(t *testing.T) {
 					}
 					return nil
 				}
-				sealed, err := NewSealer(key, store, nil).Seal(t.Context(), subject, host+subject.Repo)
+				sealed, err := NewSealer(key, store, nil).Seal(t.Context(), subject, host+subject.Repo, nil)
 				store.fail = nil
 				if err == nil {
 					if survived < 6 {
@@ -345,7 +345,7 @@ func TestThreat054_WhatCannotBeReadIsNotTakenForAbsent(t *testing.T) {
 			seen++
 			return throttled
 		}
-		_, err := NewSealer(key, store, nil).Seal(t.Context(), subject, host+subject.Repo)
+		_, err := NewSealer(key, store, nil).Seal(t.Context(), subject, host+subject.Repo, nil)
 		if !errors.Is(err, throttled) || seen == 0 {
 			t.Errorf("%s fails: got %v", operation, err)
 		}
@@ -387,7 +387,7 @@ func TestThreat156_NothingButAnImageOfTheRepositoryIsSigned(t *testing.T) {
 	} {
 		subject := policy.Subject{Repo: "prod/app", Digest: d}
 		before := store.names()
-		sealed, err := NewSealer(key, store, nil).Seal(t.Context(), subject, host+"prod/app")
+		sealed, err := NewSealer(key, store, nil).Seal(t.Context(), subject, host+"prod/app", nil)
 		if err == nil {
 			t.Errorf("%s was signed: %v", name, sealed)
 		}
@@ -404,7 +404,7 @@ func TestThreat044_ASignatureNamesTheRepositoryItIsFor(t *testing.T) {
 	for _, reference := range []string{
 		"prod/app", "acme.dev/prod/app", "127.0.0.1:5000/prod/app", "[::1]:5000/prod/app", "LOCALHOST/prod/app",
 	} {
-		if _, err := sealer.Seal(t.Context(), subject, reference); err != nil {
+		if _, err := sealer.Seal(t.Context(), subject, reference, nil); err != nil {
 			t.Errorf("%q: %v", reference, err)
 		}
 	}
@@ -412,11 +412,11 @@ func TestThreat044_ASignatureNamesTheRepositoryItIsFor(t *testing.T) {
 		"", "/prod/app", "app", "acme.dev/test/app", "acme.dev/prod/app:v1", "acme.dev/prod/app@" + subject.Digest.String(),
 		"https://acme.dev/prod/app", "acme.dev/x/prod/app", "acme dev/prod/app", "acme.dev\"/prod/app", "acme.devprod/app",
 	} {
-		if _, err := sealer.Seal(t.Context(), subject, reference); err == nil {
+		if _, err := sealer.Seal(t.Context(), subject, reference, nil); err == nil {
 			t.Errorf("%q was accepted", reference)
 		}
 	}
-	if _, err := sealer.Seal(t.Context(), policy.Subject{Digest: subject.Digest}, ""); err == nil {
+	if _, err := sealer.Seal(t.Context(), policy.Subject{Digest: subject.Digest}, "", nil); err == nil {
 		t.Error("no repository was accepted")
 	}
 }
@@ -437,7 +437,7 @@ func TestThreat145_OnlyTheGivenDigestIsSigned(t *testing.T) {
 
 		key, signatures := newKey(t), 0
 		inner := key.signHash
-		key.signHash = func(hash []byte) ([]byte, error) { signatures++; return inner(hash) }
+		key.signHash = func(ctx context.Context, hash []byte) ([]byte, error) { signatures++; return inner(ctx, hash) }
 		mustSeal(t, NewSealer(key, store, nil), subject)
 
 		named := 0
@@ -487,7 +487,7 @@ func TestThreat155_ASignerThatFailsWritesNothing(t *testing.T) {
 	before := store.names()
 	key := must(NewKey(broken{must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))}))
 	for _, formats := range [][]Format{nil, {Tag}, {Bundle}} {
-		if _, err := NewSealer(key, store, formats).Seal(t.Context(), subject, host+subject.Repo); err == nil ||
+		if _, err := NewSealer(key, store, formats).Seal(t.Context(), subject, host+subject.Repo, nil); err == nil ||
 			!strings.Contains(err.Error(), "token removed") {
 			t.Errorf("got %v", err)
 		}

@@ -5,12 +5,16 @@ import (
 	"context"
 	"crypto"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/sealgate/sealgate/policy"
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -20,39 +24,94 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
-// A signature is a statement of this type with this predicate. Its predicate is empty: the type says it all.
+// Statement is what is attested beside the signature.
+type Statement = policy.Statement
+
 const (
 	inTotoPayload = "application/vnd.in-toto+json"
-	statementType = "https://in-toto.io/Statement/v1"
+	statementType = policy.StatementType
 	signPredicate = "https://sigstore.dev/cosign/sign/v1"
 )
 
-// signStatement makes the bundle that says: this digest is signed.
-func signStatement(key *Key, subject digest.Digest) ([]byte, error) {
-	type resource struct {
-		Digest map[string]string `json:"digest"`
-	}
-	statement, err := encode(struct {
-		Type          string     `json:"_type"`
-		Subject       []resource `json:"subject"`
-		PredicateType string     `json:"predicateType"`
-		Predicate     struct{}   `json:"predicate"`
-	}{
-		Type:          statementType,
-		Subject:       []resource{{Digest: map[string]string{subject.Algorithm().String(): subject.Encoded()}}},
-		PredicateType: signPredicate,
-	})
-	if err != nil {
-		return nil, err
-	}
-	trusted, err := trust(key)
-	if err != nil {
-		return nil, err
-	}
+// signatureStatement is the signature in a bundle: its predicate is empty, the type says it all.
+var signatureStatement = Statement{
+	PredicateType: signPredicate, Predicate: []byte("{}"), Same: func([]byte) bool { return true },
+}
 
+// written is a statement in the form in which it is signed.
+type written struct {
+	Statement
+	payload []byte
+}
+
+// prepare encodes statements about a subject. A signature is none of those that callers have to say.
+func prepare(subject digest.Digest, statements []Statement) ([]written, error) {
+	all := make([]written, len(statements))
+	for i, st := range statements {
+		if st.PredicateType == signPredicate {
+			return nil, fmt.Errorf("statement %d says that it is a signature", i)
+		}
+		payload, err := st.Encode(subject)
+		if err != nil {
+			return nil, fmt.Errorf("statement %d: %w", i, err)
+		}
+		all[i] = written{st, payload}
+	}
+	return all, nil
+}
+
+// said is a statement about the subject that one of our keys is proven to have signed.
+type said struct {
+	key       *Key
+	payload   []byte
+	created   string        // when, as the manifest claims; it decides nothing but which one makes room first
+	carrier   digest.Digest // the bundle's manifest, or the layer of a .att
+	statement struct {
+		Type          string          `json:"_type"`
+		PredicateType string          `json:"predicateType"`
+		Predicate     json.RawMessage `json:"predicate"`
+	}
+}
+
+// says reports that nothing needs to be added for a key to have said a statement.
+func (s *said) says(key *Key, st written) bool {
+	switch {
+	case !s.key.is(key) || s.statement.Type != statementType || s.statement.PredicateType != st.PredicateType:
+		return false
+	case st.Same != nil:
+		return st.Same(s.statement.Predicate)
+	}
+	return bytes.Equal(s.payload, st.payload)
+}
+
+// pen signs with one key. What it signed once it does not sign again: with a key elsewhere each signature is a round trip.
+type pen struct {
+	*Key
+	made map[[sha256.Size]byte][]byte
+}
+
+func newPen(key *Key) *pen { return &pen{key, map[[sha256.Size]byte][]byte{}} }
+
+func (p *pen) sign(ctx context.Context, data []byte) (signature, hash []byte, err error) {
+	sum := sha256.Sum256(data)
+	if made, ok := p.made[sum]; ok {
+		return made, sum[:], nil
+	}
+	if signature, hash, err = p.Key.sign(ctx, data); err == nil {
+		p.made[sum] = signature
+	}
+	return signature, hash, err
+}
+
+// bundle signs a statement, in the form that goes into a bundle.
+func (p *pen) bundle(ctx context.Context, payload []byte) ([]byte, error) {
+	trusted, err := trust(p.Key)
+	if err != nil {
+		return nil, err
+	}
 	// With a root to check against, the bundle is verified before it is returned.
-	made, err := sign.Bundle(&sign.DSSEData{Data: statement, PayloadType: inTotoPayload}, keypair{key},
-		sign.BundleOptions{TrustedRoot: trusted})
+	made, err := sign.Bundle(&sign.DSSEData{Data: payload, PayloadType: inTotoPayload}, keypair{p},
+		sign.BundleOptions{Context: ctx, TrustedRoot: trusted})
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +126,98 @@ func signStatement(key *Key, subject digest.Digest) ([]byte, error) {
 	return compact.Bytes(), nil
 }
 
+// envelope signs a statement, in the form that goes under a .att tag.
+func (p *pen) envelope(ctx context.Context, payload []byte) ([]byte, error) {
+	signature, _, err := p.sign(ctx, dsse.PAE(inTotoPayload, payload))
+	if err != nil {
+		return nil, err
+	}
+	return encode(dsse.Envelope{
+		PayloadType: inTotoPayload,
+		Payload:     base64.StdEncoding.EncodeToString(payload),
+		Signatures:  []dsse.Signature{{Sig: base64.StdEncoding.EncodeToString(signature)}},
+	})
+}
+
+// openEnvelope reads what is under a .att tag. It returns nil for what none of the keys signed, or is about something else.
+func openEnvelope(raw []byte, subject digest.Digest, keys []*Key) *said {
+	var e dsse.Envelope
+	if json.Unmarshal(raw, &e) != nil || e.PayloadType != inTotoPayload || len(e.Signatures) != 1 {
+		return nil
+	}
+	payload, err := e.DecodeB64Payload()
+	if err != nil {
+		return nil
+	}
+	signature, err := base64.StdEncoding.DecodeString(e.Signatures[0].Sig)
+	if err != nil {
+		return nil
+	}
+	sum := sha256.Sum256(dsse.PAE(inTotoPayload, payload))
+	for _, key := range keys {
+		if key.signed(sum[:], signature) {
+			return read(key, payload, subject)
+		}
+	}
+	return nil
+}
+
+// read reads a statement that a key is proven to have signed. It returns nil for one about something else.
+func read(key *Key, payload []byte, subject digest.Digest) *said {
+	s := &said{key: key, payload: payload}
+	var about struct {
+		Subject []struct {
+			Digest map[string]string `json:"digest"`
+		} `json:"subject"`
+	}
+	if json.Unmarshal(payload, &s.statement) != nil || json.Unmarshal(payload, &about) != nil {
+		return nil
+	}
+	if len(about.Subject) != 1 || about.Subject[0].Digest[subject.Algorithm().String()] != subject.Encoded() {
+		return nil
+	}
+	return s
+}
+
+// content is what a bundle turned out to be.
+type content int
+
+const (
+	unreadable content = iota // no bundle to anybody
+	foreign                   // signed by none of our keys, or about something else
+	ours                      // a statement about the subject that one of our keys signed
+)
+
+// open opens a bundle.
+func open(raw []byte, subject digest.Digest, keys []*Key) (content, *said) {
+	var b bundle.Bundle
+	if b.UnmarshalJSON(raw) != nil || !b.MinVersion("v0.3") {
+		return unreadable, nil
+	}
+	hash, err := hex.DecodeString(subject.Encoded())
+	if err != nil || b.GetDsseEnvelope() == nil {
+		return foreign, nil
+	}
+	about := verify.NewPolicy(verify.WithArtifactDigest(subject.Algorithm().String(), hash), verify.WithKey())
+	for _, key := range keys {
+		trusted, err := trust(key)
+		if err != nil {
+			continue
+		}
+		verifier, err := verify.NewVerifier(trusted, verify.WithNoObserverTimestamps(), verify.WithoutStatementPredicate())
+		if err != nil {
+			continue
+		}
+		if _, err := verifier.Verify(&b, about); err != nil {
+			continue
+		}
+		if s := read(key, b.GetDsseEnvelope().GetPayload(), subject); s != nil {
+			return ours, s
+		}
+	}
+	return foreign, nil
+}
+
 // trust is a trust root of one key, whatever hint a bundle gives.
 func trust(key *Key) (root.TrustedMaterial, error) {
 	verifier, err := signature.LoadVerifier(key.public, crypto.SHA256)
@@ -77,43 +228,8 @@ func trust(key *Key) (root.TrustedMaterial, error) {
 	return root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) { return always, nil }), nil
 }
 
-// content is what a bundle turned out to be.
-type content int
-
-const (
-	unreadable   content = iota // no bundle to anybody
-	foreign                     // not signed by our key, or about something else
-	attests                     // signed by our key, but no signature
-	signsSubject                // our signature of the subject
-)
-
-// judge opens a bundle.
-func judge(raw []byte, subject digest.Digest, trusted root.TrustedMaterial) content {
-	var read bundle.Bundle
-	if read.UnmarshalJSON(raw) != nil || !read.MinVersion("v0.3") {
-		return unreadable
-	}
-	verifier, err := verify.NewVerifier(trusted, verify.WithNoObserverTimestamps())
-	if err != nil {
-		return foreign
-	}
-	hash, err := hex.DecodeString(subject.Encoded())
-	if err != nil {
-		return foreign
-	}
-	proven, err := verifier.Verify(&read,
-		verify.NewPolicy(verify.WithArtifactDigest(subject.Algorithm().String(), hash), verify.WithKey()))
-	if err != nil {
-		return foreign
-	}
-	if proven.Statement.GetType() != statementType || proven.Statement.GetPredicateType() != signPredicate {
-		return attests
-	}
-	return signsSubject
-}
-
 // keypair is a key as sigstore-go wants to see it.
-type keypair struct{ *Key }
+type keypair struct{ *pen }
 
 func (keypair) GetHashAlgorithm() protocommon.HashAlgorithm {
 	return protocommon.HashAlgorithm_SHA2_256
@@ -144,6 +260,6 @@ func (k keypair) GetPublicKey() crypto.PublicKey { return k.public }
 
 func (k keypair) GetPublicKeyPem() (string, error) { return string(k.PublicPEM()), nil }
 
-func (k keypair) SignData(_ context.Context, data []byte) (signed, hash []byte, err error) {
-	return k.sign(data)
+func (k keypair) SignData(ctx context.Context, data []byte) (signed, hash []byte, err error) {
+	return k.sign(ctx, data)
 }

@@ -158,6 +158,26 @@ func (m *memory) Attach(_ context.Context, s policy.Subject, referrer ocispec.De
 	return nil
 }
 
+func (m *memory) Detach(_ context.Context, s policy.Subject, referrer digest.Digest) error {
+	end, err := m.begin("Detach", referrer.String())
+	if err != nil {
+		return err
+	}
+	defer end()
+	m.listed[s] = slices.DeleteFunc(m.listed[s], func(d ocispec.Descriptor) bool { return d.Digest == referrer })
+	return nil
+}
+
+func (m *memory) DeleteManifest(_ context.Context, repo, reference string) error {
+	end, err := m.begin("DeleteManifest", reference)
+	if err != nil {
+		return err
+	}
+	defer end()
+	delete(m.manifests, at(repo, reference))
+	return nil
+}
+
 func (m *memory) Lock(s policy.Subject) func() {
 	m.mu.Lock()
 	lock := m.locks[s]
@@ -290,6 +310,15 @@ func (r *registry) Listed(ctx context.Context, s policy.Subject) ([]ocispec.Desc
 	var index ocispec.Index
 	err = json.Unmarshal(raw, &index)
 	return index.Manifests, err
+}
+
+func (r *registry) Detach(context.Context, policy.Subject, digest.Digest) error {
+	return errors.New("nothing is detached here")
+}
+
+func (r *registry) DeleteManifest(ctx context.Context, repo, reference string) error {
+	_, _, err := r.do(ctx, "DELETE", "/v2/"+repo+"/manifests/"+reference, "", nil)
+	return err
 }
 
 func (r *registry) Attach(ctx context.Context, s policy.Subject, referrer ocispec.Descriptor) error {

@@ -5,47 +5,48 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
 	"github.com/sigstore/sigstore/pkg/signature/payload"
 )
 
-// signatureAnnotation is on each layer of a .sig manifest: the signature of the layer's bytes, in base64.
-const signatureAnnotation = "dev.cosignproject.cosign/signature"
+// signatureAnnotation is on each layer of a .sig manifest: the signature of the layer's bytes, in base64. On each layer of
+// a .att manifest it is empty, and predicateTypeAnnotation says what is in the envelope.
+const (
+	signatureAnnotation     = "dev.cosignproject.cosign/signature"
+	predicateTypeAnnotation = "predicateType"
+)
 
-const dockerConfig = "application/vnd.docker.container.image.v1+json"
-
-// tagLayout is cosign v2's: the tag sha256-<hex>.sig names a manifest whose layers are simple-signing payloads.
-//
-// All signatures of an image share that manifest, so adding one means to read it, append a layer and write it back. A
-// registry offers no compare-and-swap; the lock keeps our own process in line, and reading again after the write tells
-// whether somebody else's write swallowed ours.
+// tagLayout is cosign v2's: the tag sha256-<hex>.sig names a manifest whose layers are simple-signing payloads, and
+// sha256-<hex>.att one whose layers are envelopes around attestations.
 type tagLayout struct {
-	key    *Key
-	store  Store
-	repo   string
-	prefix string // sha256-<hex>
+	keys    []*Key // ours
+	subject policy.Subject
+	sig     sharedManifest
+	att     sharedManifest
+	budget  *int64 // bytes that may still be read
 
-	says    payload.Critical
-	current *manifest.Manifest // what the tag named when it was last read; nil: nothing
+	says     payload.Critical
+	attested []said // under .att
+	held     bool   // one of our signatures of the subject is there
 
-	// What attach adds.
-	payload []byte
-	layer   ocispec.Descriptor // of the payload, with the signature
+	// What attest and seal add.
+	signatures, attestations []sharedLayer
 }
 
-func newTagLayout(key *Key, store Store, subject policy.Subject, reference string) *tagLayout {
+func newTagLayout(keys []*Key, store Store, subject policy.Subject, reference string, budget *int64) *tagLayout {
+	prefix := strings.Replace(subject.Digest.String(), ":", "-", 1)
 	return &tagLayout{
-		key: key, store: store, repo: subject.Repo,
-		prefix: strings.Replace(subject.Digest.String(), ":", "-", 1),
+		keys: keys, subject: subject, budget: budget,
+		sig: sharedManifest{store: store, repo: subject.Repo, tag: prefix + ".sig"},
+		att: sharedManifest{store: store, repo: subject.Repo, tag: prefix + ".att"},
 		says: payload.Critical{
 			Identity: payload.Identity{DockerReference: reference},
 			Image:    payload.Image{DockerManifestDigest: subject.Digest.String()},
@@ -54,121 +55,69 @@ func newTagLayout(key *Key, store Store, subject policy.Subject, reference strin
 	}
 }
 
-func (t *tagLayout) look(ctx context.Context) (standing, error) {
-	if err := t.read(ctx); err != nil {
-		return standing{}, err
+// look finds somebody else's signature, or attestation: a bundle hides the one just as it hides the other.
+func (t *tagLayout) look(ctx context.Context) (strangers bool, err error) {
+	if err := t.sig.read(ctx); err != nil {
+		return false, err
 	}
-	held, err := t.held(ctx)
-	if err != nil {
-		return standing{}, err
+	if t.sig.broken != nil {
+		return false, t.sig.broken
 	}
-	var st standing
-	if held {
-		st.seal = t.current.Digest
-	}
-	if t.current != nil {
-		st.foreign = slices.ContainsFunc(t.current.Layers, func(layer ocispec.Descriptor) bool { return !t.ours(layer) })
-	}
+	strangers = slices.ContainsFunc(t.sig.layers(), func(layer ocispec.Descriptor) bool { return t.signedBy(layer) == nil })
 
-	if st.foreign {
-		return st, nil
+	if err := t.att.read(ctx); err != nil {
+		return false, err
 	}
-
-	// A bundle hides an attestation of cosign v2 just as it hides a signature.
-	if _, _, err := t.store.Manifest(ctx, t.repo, t.prefix+".att"); err == nil {
-		st.foreign = true
-	} else if !absent(err) {
-		return standing{}, fmt.Errorf("fetch %s.att: %w", t.prefix, err)
-	}
-	return st, nil
-}
-
-func (t *tagLayout) attach(ctx context.Context) (digest.Digest, error) {
-	if err := t.sign(); err != nil {
-		return "", err
-	}
-	for range maxWrites {
-		if err := t.write(ctx); err != nil {
-			return "", err
+	strangers = strangers || t.att.broken != nil
+	for _, layer := range t.att.layers() {
+		raw, err := readBlob(ctx, t.att.store, t.att.repo, layer, t.budget)
+		if absent(err) {
+			continue // nobody reads it
 		}
-		if err := t.read(ctx); err != nil {
-			return "", err
-		}
-		held, err := t.held(ctx)
 		if err != nil {
-			return "", err
+			return false, fmt.Errorf("fetch attestation %w", err)
 		}
-		if held {
-			return t.current.Digest, nil
+		s := openEnvelope(raw, t.subject.Digest, t.keys)
+		if s == nil || layer.MediaType != manifest.DSSE {
+			strangers = true
+			continue
 		}
+		s.carrier, s.created = layer.Digest, layer.Annotations[ocispec.AnnotationCreated]
+		t.attested = append(t.attested, *s)
 	}
-	return "", fmt.Errorf("%s.sig: somebody else replaced it after each of %d writes", t.prefix, maxWrites)
+	return strangers, nil
 }
 
-// sign makes the layer that attach adds.
-func (t *tagLayout) sign() error {
-	signed, err := json.Marshal(payload.SimpleContainerImage{Critical: t.says})
-	if err != nil {
-		return fmt.Errorf("encode payload: %w", err)
-	}
-	signature, _, err := t.key.sign(signed)
-	if err != nil {
-		return err
-	}
-	t.payload, t.layer = signed, describe(manifest.SimpleSigning, signed)
-	t.layer.Annotations = map[string]string{signatureAnnotation: base64.StdEncoding.EncodeToString(signature)}
-	return nil
-}
-
-// read takes what the tag names now. What cannot be read as a signature manifest is an error: writing would replace it.
-func (t *tagLayout) read(ctx context.Context) error {
-	t.current = nil
-	raw, mediaType, err := t.store.Manifest(ctx, t.repo, t.prefix+".sig")
-	if absent(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("fetch %s.sig: %w", t.prefix, err)
-	}
-	m, err := manifest.Parse(raw, mediaType)
-	if err != nil {
-		return fmt.Errorf("read %s.sig, which is to be removed if it is no signature: %w", t.prefix, err)
-	}
-	if m.IsIndex() {
-		return fmt.Errorf("%s.sig is an index and no signature; remove it", t.prefix)
-	}
-	if len(m.Layers) > maxSignatures {
-		return fmt.Errorf("%s.sig has %d signatures, %d are allowed; remove some", t.prefix, len(m.Layers), maxSignatures)
-	}
-	t.current = m
-	return nil
-}
-
-// ours reports that our key signed a layer. P-256 and RSA keys sign the SHA-256 of a payload, which is the layer's very
-// digest, so the payload need not be fetched to know.
-func (t *tagLayout) ours(layer ocispec.Descriptor) bool {
+// signedBy is the key of ours that signed a layer, nil for a stranger's. P-256 and RSA keys sign the SHA-256 of a payload,
+// which is the layer's very digest, so the payload need not be fetched to know.
+func (t *tagLayout) signedBy(layer ocispec.Descriptor) *Key {
 	if layer.MediaType != manifest.SimpleSigning || layer.Digest.Algorithm() != digest.SHA256 {
-		return false
+		return nil
 	}
 	signature, err := base64.StdEncoding.DecodeString(layer.Annotations[signatureAnnotation])
 	if err != nil {
-		return false
+		return nil
 	}
 	hash, err := hex.DecodeString(layer.Digest.Encoded())
-	return err == nil && t.key.signed(hash, signature)
+	if err != nil {
+		return nil
+	}
+	for _, key := range t.keys {
+		if key.signed(hash, signature) {
+			return key
+		}
+	}
+	return nil
 }
 
-// held reports that one of the layers is our signature of the subject under the reference. Only payloads that our key
+// holds reports that one of the layers is a key's signature of the subject under the reference. Only payloads that the key
 // signed are fetched. One that is gone does not count: it is written anew.
-func (t *tagLayout) held(ctx context.Context) (bool, error) {
-	if t.current == nil {
-		return false, nil
-	}
-	for _, layer := range t.current.Layers {
-		if !t.ours(layer) {
+func (t *tagLayout) holds(ctx context.Context, key *Key) (bool, error) {
+	for _, layer := range t.sig.layers() {
+		if by := t.signedBy(layer); by == nil || !by.is(key) {
 			continue
 		}
-		raw, err := t.store.Blob(ctx, t.repo, layer.Digest, maxPayload)
+		raw, err := t.sig.store.Blob(ctx, t.sig.repo, layer.Digest, maxPayload)
 		if absent(err) {
 			continue
 		}
@@ -186,110 +135,88 @@ func (t *tagLayout) held(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// write puts the tag's manifest with our layer behind those that are there. The payload and the configuration come
-// first.
-func (t *tagLayout) write(ctx context.Context) error {
-	next, err := t.extend()
-	if err != nil {
-		return fmt.Errorf("extend %s.sig: %w", t.prefix, err)
+func (t *tagLayout) sign(ctx context.Context, p *pen, statements []written) error {
+	if len(statements) > 0 && t.att.broken != nil {
+		return t.att.broken
 	}
-	if err := t.store.PutBlob(ctx, t.repo, t.layer, t.payload); err != nil {
-		return fmt.Errorf("store payload: %w", err)
-	}
-	if next.config != nil {
-		if err := t.store.PutBlob(ctx, t.repo, next.configured, next.config); err != nil {
-			return fmt.Errorf("store configuration of %s.sig: %w", t.prefix, err)
+	for _, st := range statements {
+		if slices.ContainsFunc(t.attested, func(s said) bool { return s.says(p.Key, st) }) {
+			continue
 		}
-	}
-	if err := t.store.PutManifest(ctx, t.repo, t.prefix+".sig", next.mediaType, next.raw); err != nil {
-		return fmt.Errorf("store %s.sig: %w", t.prefix, err)
-	}
-	return nil
-}
-
-// extended is a .sig manifest to be written.
-type extended struct {
-	raw        []byte
-	mediaType  string
-	config     []byte // nil: the configuration stays
-	configured ocispec.Descriptor
-}
-
-// extend appends our layer to the current manifest. What others wrote, known to us or not, is carried over as raw JSON.
-func (t *tagLayout) extend() (extended, error) {
-	if t.current == nil {
-		config, configured, err := configure(ocispec.MediaTypeImageConfig, []ocispec.Descriptor{t.layer})
+		raw, err := p.envelope(ctx, st.payload)
 		if err != nil {
-			return extended{}, err
+			return fmt.Errorf("make envelope: %w", err)
 		}
-		raw, err := encode(ocispec.Manifest{
-			Versioned: specs.Versioned{SchemaVersion: 2},
-			MediaType: ocispec.MediaTypeImageManifest,
-			Config:    configured,
-			Layers:    []ocispec.Descriptor{t.layer},
-		})
-		return extended{raw, ocispec.MediaTypeImageManifest, config, configured}, err
+		layer := describe(manifest.DSSE, raw)
+		layer.Annotations = map[string]string{signatureAnnotation: "", predicateTypeAnnotation: st.PredicateType}
+		if !st.Time.IsZero() {
+			layer.Annotations[ocispec.AnnotationCreated] = st.Time.UTC().Format(time.RFC3339)
+		}
+		t.attestations = append(t.attestations, sharedLayer{layer, raw})
+		s := read(p.Key, st.payload, t.subject.Digest)
+		s.carrier, s.created = layer.Digest, layer.Annotations[ocispec.AnnotationCreated]
+		t.attested = append(t.attested, *s)
 	}
 
-	if slices.ContainsFunc(t.current.Layers, t.same) {
-		return extended{raw: t.current.Raw, mediaType: t.current.MediaType}, nil // only the payload was gone
+	held, err := t.holds(ctx, p.Key)
+	t.held = t.held || held
+	if held || err != nil {
+		return err
 	}
-
-	var document map[string]json.RawMessage
-	var layers []json.RawMessage
-	if err := json.Unmarshal(t.current.Raw, &document); err != nil {
-		return extended{}, err
-	}
-	if err := json.Unmarshal(document["layers"], &layers); err != nil {
-		return extended{}, err
-	}
-	if len(layers) >= maxSignatures {
-		return extended{}, fmt.Errorf("it has %d signatures already; remove some", len(layers))
-	}
-	layer, err := encode(t.layer)
-	if err != nil {
-		return extended{}, err
-	}
-	layers = append(layers, layer)
-
-	if document["layers"], err = encode(layers); err != nil {
-		return extended{}, err
-	}
-	next := extended{mediaType: t.current.MediaType}
-	if kind := t.current.Config.MediaType; kind == ocispec.MediaTypeImageConfig || kind == dockerConfig {
-		if next.config, next.configured, err = configure(kind, append(slices.Clone(t.current.Layers), t.layer)); err != nil {
-			return extended{}, err
-		}
-		if document["config"], err = encode(next.configured); err != nil {
-			return extended{}, err
-		}
-	}
-	if next.raw, err = encode(document); err != nil {
-		return extended{}, err
-	}
-	if len(next.raw) > manifest.MaxBytes {
-		return extended{}, errors.New("it would be larger than a manifest may be")
-	}
-	return next, nil
+	layer, err := t.signature(ctx, p)
+	t.signatures = append(t.signatures, layer)
+	return err
 }
 
-// same reports that a layer is the very one that we would add.
-func (t *tagLayout) same(layer ocispec.Descriptor) bool {
-	return layer.Digest == t.layer.Digest && layer.MediaType == t.layer.MediaType &&
-		layer.Annotations[signatureAnnotation] == t.layer.Annotations[signatureAnnotation]
+// signature makes the layer that says: this digest is signed. Where only the payload of such a layer is gone, it is that one.
+func (t *tagLayout) signature(ctx context.Context, p *pen) (sharedLayer, error) {
+	signed, err := json.Marshal(payload.SimpleContainerImage{Critical: t.says})
+	if err != nil {
+		return sharedLayer{}, fmt.Errorf("encode payload: %w", err)
+	}
+	layer := describe(manifest.SimpleSigning, signed)
+	for _, there := range t.sig.layers() {
+		if by := t.signedBy(there); by != nil && by.is(p.Key) && there.Digest == layer.Digest {
+			return sharedLayer{there, signed}, nil
+		}
+	}
+	signature, _, err := p.sign(ctx, signed)
+	if err != nil {
+		return sharedLayer{}, err
+	}
+	layer.Annotations = map[string]string{signatureAnnotation: base64.StdEncoding.EncodeToString(signature)}
+	return sharedLayer{layer, signed}, nil
 }
 
-// configure makes the image configuration that the format calls for. It says nothing but which layers there are, so it
-// is made anew rather than merged.
-func configure(mediaType string, layers []ocispec.Descriptor) ([]byte, ocispec.Descriptor, error) {
-	image := ocispec.Image{RootFS: ocispec.RootFS{Type: "layers"}}
-	for _, layer := range layers {
-		image.RootFS.DiffIDs = append(image.RootFS.DiffIDs, layer.Digest) // payloads are not compressed
-		image.History = append(image.History, ocispec.History{})
+// attest adds the attestations and, in the same write, takes out those of ours that they supersede.
+func (t *tagLayout) attest(ctx context.Context) error {
+	if len(t.attestations) == 0 {
+		return nil
 	}
-	raw, err := encode(image)
-	if err != nil {
-		return nil, ocispec.Descriptor{}, err
+	drop := map[digest.Digest]bool{}
+	for _, old := range superseded(t.attested) {
+		drop[old.carrier] = true
 	}
-	return raw, describe(mediaType, raw), nil
+	return t.att.add(ctx, t.attestations, func(layer ocispec.Descriptor) bool { return drop[layer.Digest] })
+}
+
+func (t *tagLayout) seal(ctx context.Context) error {
+	if len(t.signatures) == 0 {
+		return nil
+	}
+	err := t.sig.add(ctx, t.signatures, nil)
+	t.held = err == nil
+	return err
+}
+
+func (t *tagLayout) tidy(context.Context) {}
+
+func (t *tagLayout) evidence() (all []digest.Digest) {
+	if t.held {
+		all = append(all, t.sig.current.Digest)
+	}
+	if len(t.attested) > 0 && t.att.current != nil {
+		all = append(all, t.att.current.Digest)
+	}
+	return all
 }

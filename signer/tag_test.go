@@ -38,7 +38,7 @@ func cosignSigns(t testing.TB, store *memory, subject policy.Subject, keys ...*K
 			},
 			Optional: map[string]any{"i": i},
 		}))
-		sig, _, err := key.sign(said)
+		sig, _, err := key.sign(t.Context(), said)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +153,7 @@ func TestWhatIsNoSignatureManifestIsNotReplaced(t *testing.T) {
 		store := newMemory()
 		subject := push(t, store, "prod/app", "x")
 		store.put("prod/app", sigTag(subject), c.mediaType, c.raw)
-		_, err := NewSealer(newKey(t), store, nil).Seal(t.Context(), subject, host+"prod/app")
+		_, err := NewSealer(newKey(t), store, nil).Seal(t.Context(), subject, host+"prod/app", nil)
 		if err == nil || !strings.Contains(err.Error(), ".sig") {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -172,7 +172,7 @@ func TestThreat049_MoreSignaturesThanAnybodyReadsAreAnError(t *testing.T) {
 		store, key := newMemory(), newKey(t)
 		subject := push(t, store, "prod/app", "x")
 		cosignSigns(t, store, subject, slices.Repeat([]*Key{stranger}, c.there)...)
-		_, err := NewSealer(key, store, nil).Seal(t.Context(), subject, host+"prod/app")
+		_, err := NewSealer(key, store, nil).Seal(t.Context(), subject, host+"prod/app", nil)
 		if (err != nil) != c.fails {
 			t.Errorf("%d signatures there: got %v", c.there, err)
 		}
@@ -201,7 +201,7 @@ func TestThreat053_AWriteThatSwallowedOursIsRepaired(t *testing.T) {
 			}
 			return nil
 		}
-		_, err := NewSealer(key, store, []Format{Tag}).Seal(t.Context(), subject, host+"prod/app")
+		_, err := NewSealer(key, store, []Format{Tag}).Seal(t.Context(), subject, host+"prod/app", nil)
 		store.fail = nil
 		if (err != nil) != c.fails || swallowed != c.times {
 			t.Errorf("swallowed %d times (%d): got %v", c.times, swallowed, err)
@@ -240,7 +240,7 @@ func TestThreat043_ASignatureOfAnotherDigestUnderTheTagIsNotTheSeal(t *testing.T
 func TestANewNameOfTheGatewayGetsItsOwnSignature(t *testing.T) {
 	store, key := newMemory(), newKey(t)
 	subject := push(t, store, "prod/app", "x")
-	if _, err := NewSealer(key, store, nil).Seal(t.Context(), subject, "old.acme.dev/prod/app"); err != nil {
+	if _, err := NewSealer(key, store, nil).Seal(t.Context(), subject, "old.acme.dev/prod/app", nil); err != nil {
 		t.Fatal(err)
 	}
 	wantCount(t, store, subject, key, 0, 1)
@@ -251,34 +251,28 @@ func TestANewNameOfTheGatewayGetsItsOwnSignature(t *testing.T) {
 func TestOursIsRecognisedByVerifyingOnly(t *testing.T) {
 	key, stranger := newKey(t), newKey(t)
 	subject := policy.Subject{Repo: "prod/app", Digest: digest.FromString("x")}
-	ours := newTagLayout(key, nil, subject, host+"prod/app")
-	if err := ours.sign(); err != nil {
-		t.Fatal(err)
-	}
-	theirs := newTagLayout(stranger, nil, subject, host+"prod/app")
-	if err := theirs.sign(); err != nil {
-		t.Fatal(err)
-	}
+	layout := &tagLayout{keys: []*Key{key}, says: newTagLayout(nil, nil, subject, host+"prod/app", nil).says}
+	own, theirs := must(layout.signature(t.Context(), newPen(key))), must(layout.signature(t.Context(), newPen(stranger)))
 	change := func(f func(*ocispec.Descriptor)) ocispec.Descriptor {
-		layer := ours.layer
-		layer.Annotations = map[string]string{signatureAnnotation: ours.layer.Annotations[signatureAnnotation]}
+		layer := own.Descriptor
+		layer.Annotations = map[string]string{signatureAnnotation: own.Annotations[signatureAnnotation]}
 		f(&layer)
 		return layer
 	}
-	if !ours.ours(ours.layer) {
+	if layout.signedBy(own.Descriptor) != key {
 		t.Fatal("our own layer is not recognised")
 	}
 	for name, layer := range map[string]ocispec.Descriptor{
-		"a stranger's signature":  theirs.layer,
+		"a stranger's signature":  theirs.Descriptor,
 		"no signature":            change(func(l *ocispec.Descriptor) { l.Annotations = nil }),
 		"an empty signature":      change(func(l *ocispec.Descriptor) { l.Annotations[signatureAnnotation] = "" }),
 		"no base64":               change(func(l *ocispec.Descriptor) { l.Annotations[signatureAnnotation] = "%%" }),
 		"another payload":         change(func(l *ocispec.Descriptor) { l.Digest = digest.FromString("y") }),
-		"a sha512 layer":          change(func(l *ocispec.Descriptor) { l.Digest = digest.SHA512.FromBytes(ours.payload) }),
+		"a sha512 layer":          change(func(l *ocispec.Descriptor) { l.Digest = digest.SHA512.FromBytes(own.raw) }),
 		"a layer of another type": change(func(l *ocispec.Descriptor) { l.MediaType = manifest.DSSE }),
 		"a digest that is none":   change(func(l *ocispec.Descriptor) { l.Digest = "sha256:zz" }),
 	} {
-		if ours.ours(layer) {
+		if layout.signedBy(layer) != nil {
 			t.Errorf("%s is taken for ours", name)
 		}
 	}
@@ -303,15 +297,16 @@ func FuzzExtend(f *testing.F) {
 		push(t, store, "prod/app", "x")
 		store.blobs = map[string][]byte{}
 		store.put("prod/app", sigTag(subject), ocispec.MediaTypeImageManifest, raw)
-		layout := newTagLayout(key, store, subject, host+"prod/app")
-		if err := layout.read(t.Context()); err != nil {
-			return
-		}
-		before := layout.current
-		if err := layout.sign(); err != nil {
+		layout := newTagLayout([]*Key{key}, store, subject, host+"prod/app", nil)
+		if err := layout.sig.read(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		next, err := layout.extend()
+		before := layout.sig.current
+		if before == nil {
+			return
+		}
+		own := must(layout.signature(t.Context(), newPen(key)))
+		next, err := layout.sig.extend([]sharedLayer{own}, nil)
 		if err != nil {
 			return
 		}
@@ -323,7 +318,7 @@ func FuzzExtend(f *testing.F) {
 		if len(after.Layers) < n || len(after.Layers) > n+1 || fmt.Sprint(after.Layers[:n]) != fmt.Sprint(before.Layers) {
 			t.Fatalf("layers are\n%v\nwere\n%v", after.Layers, before.Layers)
 		}
-		if !slices.ContainsFunc(after.Layers, layout.same) {
+		if !slices.ContainsFunc(after.Layers, own.is) {
 			t.Fatal("ours is not among the layers")
 		}
 		if fmt.Sprint(after.Annotations, after.ArtifactType) != fmt.Sprint(before.Annotations, before.ArtifactType) {
@@ -336,25 +331,22 @@ func FuzzExtend(f *testing.F) {
 func FuzzPayload(f *testing.F) {
 	key := newKey(f)
 	subject := policy.Subject{Repo: "prod/app", Digest: digest.FromString("x")}
-	layout := newTagLayout(key, nil, subject, host+"prod/app")
-	if err := layout.sign(); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(layout.payload)
+	layout := newTagLayout([]*Key{key}, nil, subject, host+"prod/app", nil)
+	f.Add(must(layout.signature(f.Context(), newPen(key))).raw)
 	f.Add([]byte(`{"critical":null}`))
 	f.Add([]byte(`{"critical":{"type":"cosign container image signature"}}`))
 	f.Fuzz(func(t *testing.T, said []byte) {
 		store := newMemory()
-		signature, _, err := key.sign(said)
+		signature, _, err := key.sign(t.Context(), said)
 		if err != nil {
 			t.Fatal(err)
 		}
 		layer := describe(manifest.SimpleSigning, said)
 		layer.Annotations = map[string]string{signatureAnnotation: base64.StdEncoding.EncodeToString(signature)}
 		store.blobs[at("prod/app", layer.Digest.String())] = said
-		reader := newTagLayout(key, store, subject, host+"prod/app")
-		reader.current = &manifest.Manifest{Layers: []ocispec.Descriptor{layer}}
-		held, err := reader.held(t.Context())
+		reader := newTagLayout([]*Key{key}, store, subject, host+"prod/app", nil)
+		reader.sig.current = &manifest.Manifest{Layers: []ocispec.Descriptor{layer}}
+		held, err := reader.holds(t.Context(), key)
 		if held && (err != nil || !bytes.Contains(said, []byte(`"`))) {
 			t.Fatalf("held with %v: %s", err, said)
 		}
@@ -371,7 +363,7 @@ func TestAnotherStoresBytesAreNotBelieved(t *testing.T) {
 	mustSeal(t, NewSealer(key, store, []Format{Tag}), subject)
 	m := must(manifest.Parse(store.manifests["prod/app:"+sigTag(subject)].raw, ocispec.MediaTypeImageManifest))
 	store.blobs[at("prod/app", m.Layers[0].Digest.String())] = []byte("{}")
-	if _, err := NewSealer(key, store, []Format{Tag}).Seal(t.Context(), subject, host+"prod/app"); err == nil ||
+	if _, err := NewSealer(key, store, []Format{Tag}).Seal(t.Context(), subject, host+"prod/app", nil); err == nil ||
 		!strings.Contains(err.Error(), "other bytes") {
 		t.Errorf("got %v", err)
 	}
@@ -390,7 +382,7 @@ func TestAManifestThatWouldBecomeTooLargeIsLeft(t *testing.T) {
 	}
 	pad(manifest.MaxBytes - len(store.manifests[tag].raw) - 100)
 	before := store.manifests[tag]
-	_, err := NewSealer(key, store, []Format{Tag}).Seal(t.Context(), subject, host+"prod/app")
+	_, err := NewSealer(key, store, []Format{Tag}).Seal(t.Context(), subject, host+"prod/app", nil)
 	if err == nil || !strings.Contains(err.Error(), "larger") || errors.Is(err, manifest.ErrInvalid) {
 		t.Errorf("got %v", err)
 	}

@@ -190,7 +190,7 @@ func (v *Verifier) statement(
 	}
 	proven, why := v.proofs(check)
 	if len(proven) == 0 {
-		return unproven("a signature", evidence, why), st.PredicateType
+		return rejectedSignature(evidence, "a signature", why), st.PredicateType
 	}
 	return signedBy(proven, s, evidence), st.PredicateType
 }

@@ -124,7 +124,7 @@ func (v *Verifier) simpleSignature(
 	attached := NewTagSignature(payload, sig, layer.Annotations)
 	proven, why := v.proofs(func(a Authority) (Proof, error) { return a.CheckTagSignature(attached) })
 	if len(proven) == 0 {
-		return unproven("a signature", evidence, why)
+		return rejectedSignature(evidence, "a signature", why)
 	}
 	if err := v.checkSimpleSigning(s, payload); err != nil {
 		return rejectedAs(asFailure(err).Code, evidence, "a signature by %s that %v", names(proven), err)
@@ -162,9 +162,9 @@ func names(all []proven) string {
 	return strings.Join(names, " and ")
 }
 
-// unproven says of what nobody made, a signature or an attestation, why it does not count. To say that a key is unknown is to
-// say less than the library does: its words are about one authority of many.
-func unproven(what string, evidence digest.Digest, why *Failure) findings {
+// rejectedSignature says of a signature, or an attestation, that nobody made why it does not count. To say that a key is
+// unknown is to say less than the library does: its words are about one authority of many.
+func rejectedSignature(evidence digest.Digest, what string, why *Failure) findings {
 	if why == nil {
 		return rejected(evidence, "%s by an unknown key", what)
 	}

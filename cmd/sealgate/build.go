@@ -27,6 +27,7 @@ type builder struct {
 	registries []standingRegistry
 	layers     *inspect.Layers // what was found in layers; nil remembers nothing
 	desk       *clients.Desk   // where clients log in; nil until a configuration knows some
+	issuers    map[string]standingIssuer
 }
 
 // built is what a configuration became.
@@ -38,6 +39,7 @@ type built struct {
 	Certificate *tls.Certificate         // nil without TLS
 	Authorities map[string]string        // fingerprints by name
 	Audited     []string                 // policies in audit mode
+	Warnings    []warning                // what an operator should know
 
 	registries []standingRegistry
 }
@@ -47,7 +49,7 @@ type built struct {
 func (b *builder) build(l *Loaded) (*built, error) {
 	made := &built{}
 	signerKeys, problems := b.loadKeys(l)
-	authorities, fingerprints, more := openAuthorities(l, signerKeys)
+	authorities, fingerprints, more := openAuthorities(l, signerKeys, made.warn)
 	problems = append(problems, more...)
 	made.Authorities = fingerprints
 
@@ -60,7 +62,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	if made.Certificate, err = loadCertificate(l.Config.Listen.TLS); err != nil {
 		problems = append(problems, l.problem("listen.tls", "%v", err))
 	}
-	users, more := readUsers(l)
+	roster, more := b.readClients(l)
 	problems = append(problems, more...)
 	wanted, more := readRegistries(l)
 	problems = append(problems, more...)
@@ -77,7 +79,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		return made, nil
 	}
 
-	directory, problems := b.openClients(l, users)
+	directory, problems := b.openClients(l, roster)
 	if len(problems) > 0 {
 		return nil, problems.orNil()
 	}

@@ -1,37 +1,146 @@
 package main
 
 import (
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
 	"path/filepath"
 
 	"github.com/sealgate/sealgate/gateway/clients"
+	"github.com/sealgate/sealgate/policy"
 )
 
 const (
 	maxUsersFile  = 1 << 20 // bytes
+	maxIssuerFile = 1 << 20 // bytes of an issuer's keys, or of certificates
 	tokenKeysFile = "token-keys.json"
 )
 
-// readUsers reads who can log in, nil when nobody can.
-func readUsers(l *Loaded) (*clients.Users, Problems) {
-	file := l.Config.Clients.Htpasswd
-	if file == "" {
+// roster is who can log in, as the files say.
+type roster struct {
+	users     *clients.Users // nil: nobody has a password
+	workloads []clients.Workload
+	issuers   map[string]standingIssuer
+}
+
+// standingIssuer is an issuer with what it was made of. It outlives a configuration, and so do the keys that it was asked for.
+type standingIssuer struct {
+	*clients.Issuer
+	from [sha256.Size]byte
+}
+
+// readClients reads who can log in, nil when nobody can.
+func (b *builder) readClients(l *Loaded) (*roster, Problems) {
+	c := &l.Config.Clients
+	if !c.knowSomebody() {
 		return nil, nil
 	}
+	r := &roster{issuers: map[string]standingIssuer{}}
+	var problems Problems
+	if c.Htpasswd != "" {
+		var err error
+		if r.users, err = readUsers(c.Htpasswd); err != nil {
+			problems = append(problems, l.problem("clients.htpasswd", "%s: %v", c.Htpasswd, err))
+		}
+	}
+	for i, w := range c.OIDC {
+		at := fmt.Sprintf("clients.oidc[%d]", i)
+		if r.users != nil && r.users.Has(w.Name) {
+			problems = append(problems, l.problem(at+".name", "%s is a user in clients.htpasswd too; each needs its own name", w.Name))
+		}
+		issuer, err := b.openIssuer(w, r.issuers)
+		if err != nil {
+			problems = append(problems, l.problem(at, "%v", err))
+			continue
+		}
+		claims, err := compileClaims(w.Match)
+		if err != nil {
+			problems = append(problems, l.problem(at+".match", "%v", err))
+		}
+		r.workloads = append(r.workloads, clients.Workload{Name: w.Name, Issuer: issuer, Audience: w.Audience, Match: claims, Session: w.Session})
+	}
+	return r, problems
+}
+
+func readUsers(file string) (*clients.Users, error) {
 	raw, err := readBounded(file, maxUsersFile, tooOpen)
 	if err != nil {
-		return nil, Problems{l.problem("clients.htpasswd", "%s: %v", file, err)}
+		return nil, err
 	}
-	users, err := clients.ParseUsers(raw)
-	if err != nil {
-		return nil, Problems{l.problem("clients.htpasswd", "%s: %v", file, err)}
+	return clients.ParseUsers(raw)
+}
+
+// openIssuer makes an issuer, or takes the one that was made of the same before. Nothing is asked of it yet.
+func (b *builder) openIssuer(w Workload, opened map[string]standingIssuer) (*clients.Issuer, error) {
+	var keys, roots []byte
+	var err error
+	if w.JWKSFile != "" {
+		if keys, err = readBounded(w.JWKSFile, maxIssuerFile, 0); err != nil {
+			return nil, fmt.Errorf("jwks_file %s: %w", w.JWKSFile, err)
+		}
 	}
-	return users, nil
+	if w.CAFile != "" {
+		if roots, err = readBounded(w.CAFile, maxIssuerFile, 0); err != nil {
+			return nil, fmt.Errorf("ca_file %s: %w", w.CAFile, err)
+		}
+	}
+	from := sha256.Sum256(fmt.Appendf(nil, "%d %s%d %s", len(keys), keys, len(roots), roots))
+	for _, standing := range []standingIssuer{opened[w.Issuer], b.issuers[w.Issuer]} {
+		if standing.Issuer != nil && standing.from == from {
+			opened[w.Issuer] = standing
+			return standing.Issuer, nil
+		}
+	}
+
+	var issuer *clients.Issuer
+	if keys != nil {
+		if issuer, err = clients.NewStaticIssuer(w.Issuer, keys); err != nil {
+			return nil, fmt.Errorf("jwks_file %s: %w", w.JWKSFile, err)
+		}
+	} else {
+		var pool *x509.CertPool
+		if roots != nil {
+			if pool, err = certPool(roots); err != nil {
+				return nil, fmt.Errorf("ca_file %s: %w", w.CAFile, err)
+			}
+		}
+		if issuer, err = clients.NewIssuer(w.Issuer, pool); err != nil {
+			return nil, err
+		}
+	}
+	opened[w.Issuer] = standingIssuer{issuer, from}
+	return issuer, nil
+}
+
+func certPool(pem []byte) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, errors.New("holds no certificate in PEM")
+	}
+	return pool, nil
+}
+
+func compileClaims(match []Claim) ([]clients.Claim, error) {
+	var claims []clients.Claim
+	for _, c := range match {
+		claim := clients.Claim{Pointer: c.Claim, Is: c.Is, Text: c.Like}
+		for _, like := range c.Like {
+			pattern, err := policy.CompilePattern(like)
+			if err != nil {
+				return nil, err
+			}
+			claim.Like = append(claim.Like, pattern)
+		}
+		claims = append(claims, claim)
+	}
+	return claims, nil
 }
 
 // openClients makes the directory of who is known, nil when nobody is asked. The desk behind it stays the same, with its
 // keys and limits, whatever the configuration becomes.
-func (b *builder) openClients(l *Loaded, users *clients.Users) (*clients.Directory, Problems) {
-	if users == nil || b.alone {
+func (b *builder) openClients(l *Loaded, r *roster) (*clients.Directory, Problems) {
+	if r == nil || b.alone {
 		return nil, nil
 	}
 	if b.desk == nil {
@@ -41,9 +150,10 @@ func (b *builder) openClients(l *Loaded, users *clients.Users) (*clients.Directo
 		}
 		b.desk = desk
 	}
+	b.issuers = r.issuers
 	var groups []clients.Group
 	for _, group := range l.Config.Clients.Groups {
 		groups = append(groups, clients.Group(group))
 	}
-	return b.desk.Directory(users, groups, l.Config.Clients.Anonymous), nil
+	return b.desk.Directory(r.users, groups, l.Config.Clients.Anonymous).WithWorkloads(r.workloads), nil
 }

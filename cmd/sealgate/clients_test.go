@@ -1,16 +1,24 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -34,6 +42,26 @@ func writeUsers(t testing.TB, file string, names ...string) {
 
 const withUsers = "clients: {htpasswd: users}\n"
 
+// oneWorkload is a good one with changes: key, value, key, value.
+func oneWorkload(changes ...string) string {
+	settings := map[string]string{
+		"name": "ci", "issuer": "https://token.actions.githubusercontent.com", "audience": "registry.acme.dev",
+		"match": `[{claim: repository_id, is: ["123"]}]`,
+	}
+	for i := 0; i+1 < len(changes); i += 2 {
+		settings[changes[i]] = changes[i+1]
+	}
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		all = append(all, key+": "+settings[key])
+	}
+	return "{" + strings.Join(all, ", ") + "}"
+}
+
+func workload(changes ...string) string {
+	return onePolicy + "clients: {oidc: [" + oneWorkload(changes...) + "]}\n"
+}
+
 func TestClientsThatMakeNoSenseAreRefused(t *testing.T) {
 	t.Parallel()
 	allow := func(what string) string { return strings.TrimSuffix(onePolicy, "\n") + "\n    allow: " + what + "\n" }
@@ -46,6 +74,24 @@ func TestClientsThatMakeNoSenseAreRefused(t *testing.T) {
 		{"a member that is everybody", onePolicy + "clients: {htpasswd: users, groups: [{name: a, members: [anonymous]}]}\n", "is no client's name"},
 		{"rights of who cannot log in", allow("[{clients: [alice], may: [pull]}]"), "policies[0].allow[0].clients[0]: nobody can log in"},
 		{"rights of whoever logs in, and nobody can", allow(`[{clients: ["*"], may: [pull]}]`), "nobody can log in"},
+		{"a workload of any issuer", workload("issuer", `""`), "clients.oidc[0].issuer: is not the URL"},
+		{"an issuer in plain text", workload("issuer", "http://gitlab.acme.dev"), "clients.oidc[0].issuer: is not an https URL"},
+		{"a token for anybody", workload("audience", `""`), "clients.oidc[0].audience: is missing"},
+		{"every job of the world", workload("match", "[]"), "clients.oidc[0].match: is empty"},
+		{"jobs of strangers", workload("match", "[{claim: ref, is: [refs/heads/main]}]"), "clients.oidc[0].match: matches jobs of strangers"},
+		{"owners by a pattern", workload("match", `[{claim: repository, like: ["acme*/app"]}]`), `clients.oidc[0].match[0].like[0]: "acme*/app" does not say whose`},
+		{"the beginning of sub", workload("match", `[{claim: sub, like: ["repo:acme/app:*"]}]`), "clients.oidc[0].match[0].like: sub is made of parts"},
+		{"anything", workload("match", `[{claim: repository_id, is: ["1"]}, {claim: ref, like: ["**"]}]`), `clients.oidc[0].match[1].like[0]: "**" is anything`},
+		{"nothing asked", workload("match", "[{claim: repository_id}]"), "clients.oidc[0].match[0]: asks for nothing"},
+		{"an empty value", workload("match", `[{claim: repository_id, is: [""]}]`), "clients.oidc[0].match[0].is: names an empty value"},
+		{"no claim", workload("match", `[{claim: "", is: [x]}]`), "clients.oidc[0].match[0].claim: names no claim"},
+		{"an empty step to a claim", workload("match", "[{claim: /a//b, is: [x]}]"), "clients.oidc[0].match[0].claim: names no claim"},
+		{"a number for text", workload("match", "[{claim: repository_id, is: [123]}]"), "put it in quotes"},
+		{"a session for days", workload("session", "25h"), "clients.oidc[0].session: must be between 0s and 24h"},
+		{"keys that are not asked for", workload("jwks_file", "a.json", "ca_file", "b.pem"), "clients.oidc[0].ca_file: means nothing with jwks_file"},
+		{"a name for everybody", workload("name", "anonymous"), "clients.oidc[0].name: anonymous stands for others"},
+		{"a name twice", strings.TrimSuffix(workload(), "]}\n") + ", " + oneWorkload() + "]}\n", "clients.oidc[1].name: ci is the name in line 5 too"},
+		{"an issuer with two sets of keys", strings.TrimSuffix(workload("jwks_file", "a.json"), "]}\n") + ", " + oneWorkload("name", "cd") + "]}\n", "clients.oidc[1]: has the issuer of clients.oidc[0] and other files"},
 		{"a password in the file", onePolicy + "clients: {alice: secret}\n", "clients.alice: unknown key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -70,6 +116,7 @@ func TestWhoeverNamesUsersMeansThatTheyLogIn(t *testing.T) {
 	for yaml, want := range map[string]bool{
 		onePolicy:             true,
 		onePolicy + withUsers: false,
+		workload():            false,
 		onePolicy + "clients: {anonymous: true}\n":                  true,
 		onePolicy + "clients: {htpasswd: users, anonymous: true}\n": true,
 	} {
@@ -171,5 +218,99 @@ func TestThreat119_AChangedFileOfUsersIsTakenWhileWeServe(t *testing.T) {
 	}
 	if b.builder.desk != desk {
 		t.Error("a reload forgot the limits of logins")
+	}
+}
+
+// keysOfIssuer writes a set with one public key, and returns a token for a job that is signed by it.
+func keysOfIssuer(t testing.TB, file, id string) string {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := jose.JSONWebKey{Key: private, KeyID: id, Algorithm: "ES256", Use: "sig"}
+	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{key.Public()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	content, err := json.Marshal(map[string]any{
+		"iss": "https://token.actions.githubusercontent.com", "aud": "registry.acme.dev", "sub": "repo:acme/app", "repository_id": "123",
+		"iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := signer.Sign(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := signed.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, file+".next", string(set))
+	if err := os.Rename(file+".next", file); err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func TestThreat119_AnIssuersNewKeysAreTakenWhileWeServe(t *testing.T) {
+	t.Parallel()
+	file := newStorage(t, workload("jwks_file", "keys.json"))
+	keys := filepath.Join(filepath.Dir(file), "keys.json")
+	before := keysOfIssuer(t, keys, "1")
+	b := newBench(t, file)
+	b.watch(t)
+	show := func(token string) int {
+		w := httptest.NewRecorder()
+		q := httptest.NewRequest("GET", "/v2/", nil)
+		q.SetBasicAuth("oauth2", token)
+		b.gateway.ServeHTTP(w, q)
+		return w.Code
+	}
+	if got := show(before); got != http.StatusOK {
+		t.Fatalf("got %d", got)
+	}
+	after := keysOfIssuer(t, keys, "1")
+	b.next(t, taken)
+	if got, old := show(after), show(before); got != http.StatusOK || old != http.StatusUnauthorized {
+		t.Errorf("the new key: %d, the old: %d", got, old)
+	}
+	writeFile(t, keys, "{}")
+	b.next(t, notTaken)
+	if got := show(after); got != http.StatusOK {
+		t.Errorf("after a mistake: %d", got)
+	}
+}
+
+func TestAWorkloadHasTheNameOfNoUser(t *testing.T) {
+	t.Parallel()
+	file := newStorage(t, strings.Replace(workload(), "{oidc:", "{htpasswd: users, oidc:", 1))
+	writeUsers(t, filepath.Join(filepath.Dir(file), "users"), "ci")
+	if _, err := buildFile(file, noEnvironment); err == nil || !strings.Contains(err.Error(), "clients.oidc[0].name: ci is a user in clients.htpasswd too") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAnIssuerKeepsItsKeysOverAReload(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, newStorage(t, workload()))
+	b.watch(t)
+	before := b.builder.issuers
+	b.write(t, workload("session", "1h"))
+	b.next(t, taken)
+	for url, issuer := range before {
+		if b.builder.issuers[url].Issuer != issuer.Issuer {
+			t.Errorf("%s was opened again: it will be asked for its keys again", url)
+		}
+	}
+	if len(before) != 1 {
+		t.Errorf("there are %d issuers", len(before))
 	}
 }

@@ -85,18 +85,62 @@ type Storage struct {
 	Directory string `mapstructure:"directory"`
 }
 
-// Clients says who may ask: people and machines with a name and password, and those that do not say who they are. What
-// each may do is said by allow in the policies.
+// Clients says who may ask: people and machines with a name and password, workloads with an id-token of their platform, and
+// those that do not say who they are. What each may do is said by allow in the policies.
 type Clients struct {
-	// Anonymous lets clients in that do not log in. Default true without htpasswd, and false with it.
+	// Anonymous lets clients in that do not log in. Default true where nobody can log in, and false where somebody can.
 	Anonymous bool `mapstructure:"anonymous"`
 
 	// Htpasswd is a file of names and bcrypt hashes, as htpasswd -B makes it. Others must not be able to read it. Who is
 	// removed from it, or gets another password, is a stranger with the next request. Default empty: nobody can log in.
 	Htpasswd string `mapstructure:"htpasswd"`
 
+	// OIDC lists workloads that show an id-token (OpenID Connect) for a password: jobs of GitHub and GitLab, pods. The first
+	// that a token matches is meant.
+	OIDC []Workload `mapstructure:"oidc"`
+
 	// Groups are names for several clients, for allow in the policies.
 	Groups []Group `mapstructure:"groups"`
+}
+
+// Workload is a client that shows an id-token.
+type Workload struct {
+	// Name is what policies and groups call it. No user has the same.
+	Name string `mapstructure:"name"`
+
+	// Issuer is the URL of who gives the token, exactly as the token says it, such as
+	// https://token.actions.githubusercontent.com.
+	Issuer string `mapstructure:"issuer"`
+
+	// Audience is whom the token must be for, and for nobody else: choose the name of this gateway.
+	Audience string `mapstructure:"audience"`
+
+	// Match lists claims of the token, all of which must be as it says. Choose those that nobody else can have, such as
+	// repository_id; for GitHub and GitLab one of them must say whose job it is.
+	Match []Claim `mapstructure:"match"`
+
+	// Session is how long what a client got for its token can be renewed after the token ended, up to 24h: for builds that
+	// take longer than the token. Default 0s: nothing outlives the token.
+	Session time.Duration `mapstructure:"session"`
+
+	// JWKSFile is a file with the issuer's public keys, as a JSON Web Key Set. Default empty: they are asked of the issuer.
+	JWKSFile string `mapstructure:"jwks_file"`
+
+	// CAFile is a PEM file with the certificates that vouch for the issuer's own. Default empty: those of the system.
+	CAFile string `mapstructure:"ca_file"`
+}
+
+// Claim is something that an id-token must say.
+type Claim struct {
+	// Claim is its name, or a JSON pointer to it, such as /kubernetes.io/serviceaccount/name.
+	Claim string `mapstructure:"claim"`
+
+	// Is lists what it can be, exactly.
+	Is []string `mapstructure:"is"`
+
+	// Like lists patterns for the whole of it: * is a part of one path component, ** one or more whole components. Not for
+	// sub, whose beginning others can have.
+	Like []string `mapstructure:"like"`
 }
 
 // Group is a name for several clients.
@@ -176,8 +220,18 @@ type Authority struct {
 
 // PublicKey names a public key, and when it counts.
 type PublicKey struct {
-	// File holds one public key in PEM: ECDSA on P-256, P-384 or P-521, Ed25519, or RSA of at least 2048 bits.
+	// File holds one public key in PEM: ECDSA on P-256, P-384 or P-521, Ed25519, or RSA of at least 2048 bits. Beside kms
+	// it is a copy of the key there: it is used when the service cannot be asked, and must be the same when it can.
 	File string `mapstructure:"file"`
+
+	// KMS is a key that a key management service keeps, whose public half is fetched with the configuration:
+	// awskms://[ENDPOINT]/[ID, ALIAS OR ARN], gcpkms://projects/..., azurekms://VAULT/KEY, hashivault://KEY or openbao://KEY.
+	// Where the service is, and who asks, is read from the environment as its own tools do.
+	KMS string `mapstructure:"kms"`
+
+	// Fingerprint is the SHA-256 of the key in PKIX form, in hexadecimal, as sealgate keys public prints it. Another key, in
+	// the file or the service, is refused. Default: whatever key is there.
+	Fingerprint string `mapstructure:"fingerprint"`
 
 	// ValidFrom is a date, such as 2026-01-01, whose beginning in UTC is meant, or a time, such as 2026-01-01T12:00:00Z.
 	// A signature before it does not count. With valid_from or valid_until, a signature needs a trusted time. Default: from

@@ -270,7 +270,7 @@ func (d *demo) signAsStranger(repo string, image digest.Digest) error {
 	if err != nil {
 		return err
 	}
-	_, err = signer.NewSealer(key, d.registries, nil).Seal(d.ctx, policy.Subject{Repo: repo, Digest: image}, repo)
+	_, err = signer.NewSealer(key, d.registries, nil).Seal(d.ctx, policy.Subject{Repo: repo, Digest: image}, repo, nil)
 	if err == nil {
 		d.say("signed in the registry with a key that no policy names", "")
 	}

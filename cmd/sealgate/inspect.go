@@ -92,8 +92,9 @@ type looked struct {
 	Findings map[string]int `json:"findings,omitempty"` // of the checks of a push, by check
 	Flaws    []string       `json:"flaws,omitempty"`    // why its layers cannot be inspected
 
-	Attached attached `json:"attached"`
-	Unread   string   `json:"unread,omitempty"` // why configuration or layers could not be read
+	PartOf   []digest.Digest `json:"part_of,omitempty"` // admitted indexes that list it, as the gateway remembers and they say
+	Attached attached        `json:"attached"`
+	Unread   string          `json:"unread,omitempty"` // why configuration or layers could not be read
 }
 
 // platformLooked is a manifest that an index lists.
@@ -152,6 +153,7 @@ func (s *study) lookAt(ctx context.Context, d ocispec.Descriptor, layers bool) l
 func (s *study) look(ctx context.Context, m *manifest.Manifest, layers bool) looked {
 	l := looked{Digest: m.Digest, MediaType: m.MediaType, Kind: "artifact", ArtifactType: plain(m.ArtifactType), Layers: len(m.Layers)}
 	l.Attached = s.survey(ctx, m.Digest)
+	l.PartOf = s.partOf(ctx, m.Digest)
 	switch {
 	case m.IsIndex():
 		l.Kind = "index"
@@ -168,6 +170,17 @@ func (s *study) look(ctx context.Context, m *manifest.Manifest, layers bool) loo
 		l.describe(image, m.Annotations, s.made.Bases)
 	}
 	return l
+}
+
+// partOf lists the indexes that were admitted once and list a manifest. The gateway remembers them; each is asked.
+func (s *study) partOf(ctx context.Context, d digest.Digest) (indexes []digest.Digest) {
+	for _, whole := range s.memory.Wholes(s.ref.repo, d) {
+		m, err := s.manifest(ctx, whole.String())
+		if err == nil && slices.ContainsFunc(m.Manifests, func(part ocispec.Descriptor) bool { return part.Digest == d }) {
+			indexes = append(indexes, whole)
+		}
+	}
+	return indexes
 }
 
 // describe takes over what was read from an image.
@@ -320,6 +333,9 @@ func (l looked) draw(t *tree, p painter) {
 		t.row("flaw", p.paint(red, flaw))
 	}
 	t.row("found", counted(l.Findings, nil))
+	for _, index := range l.PartOf {
+		t.row("part of", "index "+index.String())
+	}
 	l.Attached.draw(t, p)
 	if l.Attached.empty() && l.Kind != "unknown" {
 		t.add("nothing is attached")

@@ -77,8 +77,8 @@ func (l *Loaded) read(raw []byte) error {
 			l.Config.Signers[i].Formats = Formats{"auto"}
 		}
 	}
-	if l.has("clients.htpasswd") && !l.has("clients.anonymous") {
-		l.Config.Clients.Anonymous = false
+	if !l.has("clients.anonymous") {
+		l.Config.Clients.Anonymous = !l.Config.Clients.knowSomebody()
 	}
 	if !l.has("registries") {
 		l.Config.Registries = standard.Registries
@@ -149,6 +149,10 @@ func (c *Config) paths() map[string]*string {
 		"listen.tls.certificate": &c.Listen.TLS.Certificate,
 		"listen.tls.key":         &c.Listen.TLS.Key,
 		"clients.htpasswd":       &c.Clients.Htpasswd,
+	}
+	for i := range c.Clients.OIDC {
+		all[fmt.Sprintf("clients.oidc[%d].jwks_file", i)] = &c.Clients.OIDC[i].JWKSFile
+		all[fmt.Sprintf("clients.oidc[%d].ca_file", i)] = &c.Clients.OIDC[i].CAFile
 	}
 	for i := range c.Registries {
 		all[fmt.Sprintf("registries[%d].credentials.password_file", i)] = &c.Registries[i].Credentials.PasswordFile

@@ -57,6 +57,35 @@ func TestEveryPolicyInTheManualLoads(t *testing.T) {
 	}
 }
 
+// TestEveryConfigurationInTheGuidesLoads takes the examples that are parts of a configuration as a whole one.
+func TestEveryConfigurationInTheGuidesLoads(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for _, guide := range []string{"clients.md", "operations.md"} {
+		raw, err := os.ReadFile("../../docs/" + guide)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range yamlBlock.FindAllStringSubmatch(string(raw), -1) {
+			key, _, _ := strings.Cut(block[1], ":")
+			if _, ours := keysOf(reflect.TypeFor[Config]())[key]; !ours {
+				continue // somebody else's file
+			}
+			found++
+			text := block[1]
+			if !strings.Contains(text, "\npolicies:") {
+				text += onePolicy
+			}
+			if _, err := loadText(t, text); err != nil {
+				t.Errorf("%s: %v\n%s", guide, err, text)
+			}
+		}
+	}
+	if found < 5 {
+		t.Errorf("found %d examples", found)
+	}
+}
+
 func TestTheManualHasEveryKeyOfAPolicy(t *testing.T) {
 	t.Parallel()
 	manual := policyManual(t)

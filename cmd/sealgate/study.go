@@ -17,12 +17,12 @@ import (
 
 // study is an image that a command looks at, behind a gateway that serves nobody and records nothing.
 type study struct {
-	ref       reference
-	loaded    *Loaded
-	made      *built
-	gateway   *gateway.Gateway
-	decisions *ledger.Ledger // empty, and gone afterwards
-	closers   []func() error
+	ref     reference
+	loaded  *Loaded
+	made    *built
+	gateway *gateway.Gateway
+	memory  *ledger.Ledger // the gateway's, open to be read
+	closers []func() error
 }
 
 // openStudy builds what serve would, for one command about one image. The caller closes it.
@@ -51,17 +51,11 @@ func (s *study) open(typed string) (err error) {
 		return err
 	}
 
-	scratch, err := os.MkdirTemp("", "sealgate-study-") // a gateway needs a ledger; this one is for now only
-	if err != nil {
-		return err
-	}
-	s.closers = append(s.closers, func() error { return os.RemoveAll(scratch) })
-	if s.decisions, err = ledger.Open(scratch); err != nil {
-		return err
-	}
-	s.closers = append(s.closers, s.decisions.Close)
+	// What serve remembers is read; what this command learns is forgotten.
+	s.memory = ledger.OpenToRead(ledgerDirectory(&s.loaded.Config), ledger.Options{})
+	s.closers = append(s.closers, s.memory.Close)
 	s.gateway = gateway.New(gateway.Options{
-		Ledger: s.decisions, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), ExternalURL: s.loaded.Config.Listen.ExternalURL,
+		Ledger: s.memory, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), ExternalURL: s.loaded.Config.Listen.ExternalURL,
 	})
 	s.gateway.Enforce(s.made.Regime)
 	return nil

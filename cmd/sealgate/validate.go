@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/signer"
+	"github.com/sealgate/sealgate/signer/kms"
 	"github.com/sealgate/sealgate/verifier"
 )
 
@@ -21,6 +21,7 @@ var (
 	registryNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(:[0-9]{1,5})?$`)
 	prefixPattern       = regexp.MustCompile(`^([a-z0-9]+([._-]+[a-z0-9]+)*/)*$`)
 	hostPattern         = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$`)
+	fingerprintPattern  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	variablePattern     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
 )
 
@@ -86,40 +87,6 @@ func (v *validator) origin(path, value string) {
 		v.add(path, "holds a user or password; registries have credentials for that")
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		v.add(path, "has more than scheme, host and port; leave the rest out")
-	}
-}
-
-func (v *validator) clients(c *Config) {
-	if c.Clients.Htpasswd == "" && !c.Clients.Anonymous {
-		v.add("clients", "lets nobody in: name a file in htpasswd, or say anonymous: true")
-	}
-	if c.Clients.Htpasswd == "" && len(c.Clients.Groups) > 0 {
-		v.add("clients.groups", "nobody can log in without htpasswd, so nobody is in a group")
-	}
-	seen := map[string]int{}
-	for i, group := range c.Clients.Groups {
-		at := fmt.Sprintf("clients.groups[%d]", i)
-		v.name(at, group.Name, namePattern, seen, i)
-		if len(group.Members) == 0 {
-			v.add(at+".members", "names nobody")
-		}
-		for j, member := range group.Members {
-			if err := policy.CheckClientName(member); err != nil {
-				v.add(fmt.Sprintf("%s.members[%d]", at, j), "%v", err)
-			}
-		}
-	}
-	if c.Clients.Htpasswd != "" {
-		return
-	}
-	for i, p := range c.Policies {
-		for j, a := range p.Allow {
-			for k, client := range a.Clients {
-				if client != policy.AnyClient {
-					v.add(fmt.Sprintf("policies[%d].allow[%d].clients[%d]", i, j, k), "nobody can log in without clients.htpasswd; only anonymous clients ask")
-				}
-			}
-		}
 	}
 }
 
@@ -222,6 +189,7 @@ func (v *validator) authorities(c *Config) {
 			v.add(at+".signer", "unknown signer %.64q; signers has %s", a.Signer, c.signerNames())
 		case a.Key != PublicKey{}:
 			v.publicKey(at+".key", a.Key)
+			v.remoteKey(at+".key", a.Key)
 		case a.Keyless != nil:
 			if a.Keyless.Issuer == "" {
 				v.add(at+".keyless", "has no issuer; name who vouches for the identity, like https://token.actions.githubusercontent.com")
@@ -240,12 +208,23 @@ func (v *validator) publicKey(at string, k PublicKey) {
 	from, _ := k.ValidFrom.time()
 	until, _ := k.ValidUntil.time()
 	switch {
-	case k.File == "":
-		v.add(at, "has no file; name the public key's")
+	case k.File == "" && k.KMS == "":
+		v.add(at, "has neither file nor kms; name the public key's")
 	case !from.IsZero() && !until.IsZero() && !from.Before(until):
 		v.add(at+".valid_until", "is not after valid_from")
 	case k.TrustedRoot != "" && !k.bounded():
 		v.add(at+".trusted_root", "means nothing without valid_from, valid_until or logged; leave it out")
+	}
+}
+
+func (v *validator) remoteKey(at string, k PublicKey) {
+	if k.KMS != "" {
+		if err := kms.CheckReference(k.KMS); err != nil {
+			v.add(at+".kms", "%v", err)
+		}
+	}
+	if k.Fingerprint != "" && !fingerprintPattern.MatchString(k.Fingerprint) {
+		v.add(at+".fingerprint", "is not a SHA-256 in hexadecimal, 64 digits in lower case")
 	}
 }
 

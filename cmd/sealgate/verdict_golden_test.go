@@ -257,6 +257,7 @@ func anInspection() inspection {
 		},
 	}, map[string]string{ocispec.AnnotationBaseImageName: "docker.io/library/debian:12", ocispec.AnnotationBaseImageDigest: digestOf("e").String()},
 		map[string][]policy.Base{"bases.yaml": {{Name: "debian-12", DiffIDs: []digest.Digest{digestOf("8")}}, {Name: "other", DiffIDs: []digest.Digest{digestOf("9")}}}})
+	l.PartOf = []digest.Digest{digestOf("a")}
 	rooted := looked{Digest: digestOf("c"), MediaType: ocispec.MediaTypeImageManifest, Kind: "image", Layers: 1, Bytes: 7, Attached: newAttached(policy.Evidence{})}
 	rooted.describe(policy.Image{Runnable: true, Config: &policy.Config{}}, nil, nil)
 	gone := looked{Digest: digestOf("d"), MediaType: ocispec.MediaTypeImageManifest, Kind: "unknown", Attached: newAttached(policy.Evidence{}), Unread: "not found"}

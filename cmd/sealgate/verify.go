@@ -111,7 +111,7 @@ func verify(ctx context.Context, source *configSource, typed string) (v verdict,
 		for _, p := range m.Manifests {
 			children = append(children, p.Digest)
 		}
-		s.decisions.Admit(s.ref.repo, d.Digest, children)
+		s.memory.Admit(s.ref.repo, d.Digest, children)
 	}
 	v.Platforms = make([]platformVerdict, len(platforms))
 	inParallel(len(platforms), func(i int) { v.Platforms[i] = s.judgePlatform(ctx, platforms[i], doc) })

@@ -79,7 +79,7 @@ func (b *bench) startSigned(ctx context.Context) (s *signed, err error) {
 		}
 		s.images[f.name] = digest.Digest(d)
 		subject := policy.Subject{Repo: repository, Digest: s.images[f.name]}
-		if _, err := signer.NewSealer(s.key, registries, f.list).Seal(ctx, subject, repository); err != nil {
+		if _, err := signer.NewSealer(s.key, registries, f.list).Seal(ctx, subject, repository, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -138,7 +138,7 @@ func (s *signed) resign(ctx context.Context) (digest.Digest, error) {
 		return "", err
 	}
 	subject := policy.Subject{Repo: repository, Digest: digest.Digest(d)}
-	_, err = signer.NewSealer(s.key, registries, []signer.Format{"tag"}).Seal(ctx, subject, repository)
+	_, err = signer.NewSealer(s.key, registries, []signer.Format{"tag"}).Seal(ctx, subject, repository, nil)
 	return subject.Digest, err
 }
 

@@ -31,6 +31,7 @@ const (
 	provenTime    = 5 * time.Minute // for which a right password is not hashed again
 	maxWaiting    = 64              // logins that wait for a CPU
 	maxVerified   = 16_384          // tokens whose signature is not checked again
+	maxIDTokens   = 1024            // the same, of others' tokens, which are larger
 	maxRemembered = 16_384          // names, places and their pairs, each
 )
 
@@ -41,6 +42,7 @@ type Desk struct {
 	proven   *lru.Cache[[sha256.Size]byte, time.Time] // until when
 	secret   [32]byte                                 // names the entries of proven: no password can be read from them
 	verified *lru.Cache[[sha256.Size]byte, *claims]   // by the token's hash
+	idTokens *lru.Cache[[sha256.Size]byte, *idToken]  // the same
 
 	waiting  chan struct{} // a place in the queue
 	checking chan struct{} // a CPU: hashing a password takes a good part of a second
@@ -55,7 +57,8 @@ func OpenDesk(file string) (*Desk, error) {
 	d := &Desk{
 		keys: keys, limits: newLimits(),
 		proven: newCache[[sha256.Size]byte, time.Time](maxProven), verified: newCache[[sha256.Size]byte, *claims](maxVerified),
-		waiting: make(chan struct{}, maxWaiting), checking: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		idTokens: newCache[[sha256.Size]byte, *idToken](maxIDTokens),
+		waiting:  make(chan struct{}, maxWaiting), checking: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 	}
 	_, _ = rand.Read(d.secret[:]) // never fails, or ends the program
 	return d, nil
@@ -79,12 +82,24 @@ type Group struct {
 type Directory struct {
 	desk      *Desk
 	users     *Users
+	workloads []Workload
 	groups    map[string][]string // by member
 	anonymous bool
 }
 
-// Directory makes a directory. anonymous lets clients in that do not say who they are.
+// Holder is a client, with how long what it showed is good for.
+type Holder struct {
+	policy.Client
+
+	ends      time.Time // nothing that is given for it lives longer; zero for a password, which has no end
+	renewable bool      // tokens that are given for it can be renewed until then
+}
+
+// Directory makes a directory. Without users nobody has a password. anonymous lets clients in that do not say who they are.
 func (d *Desk) Directory(users *Users, groups []Group, anonymous bool) *Directory {
+	if users == nil {
+		users = &Users{costliest: minCost}
+	}
 	directory := &Directory{desk: d, users: users, groups: map[string][]string{}, anonymous: anonymous}
 	for _, group := range groups {
 		for _, member := range group.Members {
@@ -94,34 +109,44 @@ func (d *Desk) Directory(users *Users, groups []Group, anonymous bool) *Director
 	return directory
 }
 
+// WithWorkloads returns a directory that knows these as well. Of several that match one token, the first is meant.
+func (d *Directory) WithWorkloads(workloads []Workload) *Directory {
+	next := *d
+	next.workloads = slices.Clone(workloads)
+	return &next
+}
+
 // Anonymous reports whether clients are let in that do not say who they are.
 func (d *Directory) Anonymous() bool { return d.anonymous }
 
-// Login says who has a name and password. address is where the client asks from. The error is [ErrCredentials], a
-// [*LimitedError], or the context's.
-func (d *Directory) Login(ctx context.Context, address, name, password string) (policy.Client, error) {
+// Login says who has a name and password. A workload shows its id-token for a password, under whatever name. address is
+// where the client asks from. The error is [ErrCredentials], a [*LimitedError], an [*IssuerError], or the context's.
+func (d *Directory) Login(ctx context.Context, address, name, password string) (Holder, error) {
+	if h, err := d.Workload(ctx, password); !errors.Is(err, ErrForeign) {
+		return h, err // which nobody guesses: no attempt is counted
+	}
 	hash, known := d.users.hash(name)
 	proof := d.desk.proof(name, password, hash)
 	if until, ok := d.desk.proven.Get(proof); known && ok && time.Now().Before(until) {
-		return d.client(name), nil
+		return Holder{Client: d.client(name)}, nil
 	}
 
 	giveBack, err := d.desk.limits.take(name, address)
 	if err != nil {
-		return policy.Client{}, err
+		return Holder{}, err
 	}
 	right, err := d.desk.check(ctx, func() bool { return d.users.check(name, password) })
 	if err != nil {
 		giveBack()
-		return policy.Client{}, err
+		return Holder{}, err
 	}
 	if !right {
-		return policy.Client{}, ErrCredentials
+		return Holder{}, ErrCredentials
 	}
 	giveBack()
 	d.desk.limits.trust(name, address)
 	d.desk.proven.Add(proof, time.Now().Add(provenTime))
-	return d.client(name), nil
+	return Holder{Client: d.client(name)}, nil
 }
 
 // proof names a password that was right for a hash.
@@ -157,4 +182,14 @@ func (d *Directory) client(name string) policy.Client {
 		return policy.Client{}
 	}
 	return policy.Client{Name: name, Groups: slices.Clone(d.groups[name])}
+}
+
+// fingerprint names what makes a known client that client: the hash of a password, or what is asked of an id-token.
+func (d *Directory) fingerprint(name string) (fingerprint string, known bool) {
+	for _, w := range d.workloads {
+		if w.Name == name {
+			return w.fingerprint(), true
+		}
+	}
+	return d.users.fingerprint(name)
 }

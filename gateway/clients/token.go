@@ -38,8 +38,12 @@ type claims struct {
 	jwt.Claims
 	Access Access `json:"access,omitempty"`
 
-	// Fingerprint is that of the holder's password when the token was given.
+	// Fingerprint is that of the holder's password, or of what makes it a workload, when the token was given.
 	Fingerprint string `json:"fpr,omitempty"`
+
+	// Issuer and Subject are those of the id-token that the token was given for.
+	IDIssuer  string `json:"id_iss,omitempty"`
+	IDSubject string `json:"id_sub,omitempty"`
 }
 
 // Token is what a client gets.
@@ -50,26 +54,35 @@ type Token struct {
 }
 
 // Issue gives a client a token for some access. What the client may do is decided when it is used.
-func (d *Directory) Issue(c policy.Client, access Access) (Token, error) {
+func (d *Directory) Issue(h Holder, access Access) (Token, error) {
 	if access == nil {
 		access = Access{}
 	}
-	return d.issue(c, claims{Access: access}, atRegistry, TokenTime)
+	return d.issue(h, claims{Access: access}, atRegistry, TokenTime)
 }
 
-// IssueRefresh gives a client a token that stands for its password at the token desk.
-func (d *Directory) IssueRefresh(c policy.Client) (Token, error) {
-	return d.issue(c, claims{}, atTokenDesk, RefreshTime)
+// IssueRefresh gives a client a token that stands for what it showed, at the token desk. Some get none: then Text is empty.
+func (d *Directory) IssueRefresh(h Holder) (Token, error) {
+	if !h.ends.IsZero() && !h.renewable {
+		return Token{}, nil
+	}
+	return d.issue(h, claims{}, atTokenDesk, RefreshTime)
 }
 
-func (d *Directory) issue(c policy.Client, content claims, audience string, life time.Duration) (Token, error) {
-	if !c.Anonymous() {
+func (d *Directory) issue(h Holder, content claims, audience string, life time.Duration) (Token, error) {
+	if !h.Anonymous() {
 		var known bool
-		if content.Fingerprint, known = d.users.fingerprint(c.Name); !known {
+		if content.Fingerprint, known = d.fingerprint(h.Name); !known {
 			return Token{}, ErrCredentials
 		}
 	}
 	now := time.Now()
+	if !h.ends.IsZero() {
+		life = min(life, h.ends.Sub(now).Truncate(time.Second))
+	}
+	if life <= 0 {
+		return Token{}, ErrCredentials // it ended meanwhile, or in the leeway of clocks
+	}
 	key, err := d.desk.keys.signer(now)
 	if err != nil {
 		return Token{}, err
@@ -78,8 +91,9 @@ func (d *Directory) issue(c policy.Client, content claims, audience string, life
 	if err != nil {
 		return Token{}, fmt.Errorf("sign a token: %w", err)
 	}
+	content.IDIssuer, content.IDSubject = h.Issuer, h.Subject
 	content.Claims = jwt.Claims{
-		Issuer: issuer, Subject: c.Name, Audience: jwt.Audience{audience}, ID: rand.Text(),
+		Issuer: issuer, Subject: h.Name, Audience: jwt.Audience{audience}, ID: rand.Text(),
 		IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(life)),
 	}
 	text, err := jwt.Signed(signer).Claims(content).Serialize()
@@ -89,22 +103,28 @@ func (d *Directory) issue(c policy.Client, content claims, audience string, life
 	return Token{Text: text, Issued: now.UTC().Truncate(time.Second), Expires: life}, nil
 }
 
-// Bearer says who holds a token, and what it is for. The error is [ErrCredentials].
+// Bearer says who holds a token of ours, and what it is for. The error is [ErrCredentials].
 func (d *Directory) Bearer(token string) (policy.Client, Access, error) {
 	c, err := d.holder(token, atRegistry)
 	if err != nil {
 		return policy.Client{}, nil, err
 	}
-	return d.client(c.Subject), c.Access, nil
+	return c.client(d), c.Access, nil
 }
 
 // Refresh says who holds a refresh token. The error is [ErrCredentials].
-func (d *Directory) Refresh(token string) (policy.Client, error) {
+func (d *Directory) Refresh(token string) (Holder, error) {
 	c, err := d.holder(token, atTokenDesk)
 	if err != nil || c.Subject == "" {
-		return policy.Client{}, ErrCredentials
+		return Holder{}, ErrCredentials
 	}
-	return d.client(c.Subject), nil
+	return Holder{Client: c.client(d), ends: c.Expiry.Time()}, nil
+}
+
+func (c *claims) client(d *Directory) policy.Client {
+	client := d.client(c.Subject)
+	client.Issuer, client.Subject = c.IDIssuer, c.IDSubject
+	return client
 }
 
 // holder verifies a token and holds it against who is known now.
@@ -119,7 +139,7 @@ func (d *Directory) holder(token, audience string) (*claims, error) {
 		}
 		return c, nil
 	}
-	fingerprint, known := d.users.fingerprint(c.Subject)
+	fingerprint, known := d.fingerprint(c.Subject)
 	if !known || subtle.ConstantTimeCompare([]byte(fingerprint), []byte(c.Fingerprint)) != 1 {
 		return nil, ErrCredentials
 	}

@@ -27,7 +27,7 @@ func issue(t testing.TB, d *Directory, name string, scopes ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := d.Issue(policy.Client{Name: name}, access)
+	token, err := d.Issue(Holder{Client: policy.Client{Name: name}}, access)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func issue(t testing.TB, d *Directory, name string, scopes ...string) string {
 
 func issueRefresh(t testing.TB, d *Directory, name string) string {
 	t.Helper()
-	token, err := d.IssueRefresh(policy.Client{Name: name})
+	token, err := d.IssueRefresh(Holder{Client: policy.Client{Name: name}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestAnAnonymousTokenIsForWhereAnonymousClientsAreLetIn(t *testing.T) {
 	if c, err := open.Refresh(issueRefresh(t, open, "")); err == nil {
 		t.Errorf("nobody's refresh token is %+v's", c)
 	}
-	if _, err := open.Issue(policy.Client{Name: "mallory"}, nil); err == nil {
+	if _, err := open.Issue(Holder{Client: policy.Client{Name: "mallory"}}, nil); err == nil {
 		t.Error("a token for a name that nobody has")
 	}
 }
@@ -308,7 +308,7 @@ func TestAKeyThatCannotBeStoredDoesNotEndTheService(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(keyGrace)
-		if _, err := d.Issue(policy.Client{Name: "alice"}, nil); err == nil {
+		if _, err := d.Issue(Holder{Client: policy.Client{Name: "alice"}}, nil); err == nil {
 			t.Error("a key signs for ever")
 		}
 	})

@@ -99,3 +99,9 @@ func (u *Users) fingerprint(name string) (fingerprint string, known bool) {
 	sum := sha256.Sum256([]byte("sealgate client\x00" + name + "\x00" + hash))
 	return base64.RawURLEncoding.EncodeToString(sum[:16]), known
 }
+
+// Has reports that a user has this name.
+func (u *Users) Has(name string) bool {
+	_, known := u.hashes[name]
+	return known
+}

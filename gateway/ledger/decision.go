@@ -43,6 +43,10 @@ type Decision struct {
 	UserAgent string `json:"user_agent,omitempty"`
 	Method    string `json:"method"`
 
+	// Who vouches for the client and what it calls it, where it showed an id-token or a certificate.
+	IdentityIssuer  string `json:"identity_issuer,omitempty"`
+	IdentitySubject string `json:"identity_subject,omitempty"`
+
 	Repo      string        `json:"repo"`
 	Reference string        `json:"reference"` // the tag or digest as asked for
 	Digest    digest.Digest `json:"digest,omitempty"`
