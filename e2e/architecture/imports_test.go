@@ -40,6 +40,7 @@ var may = map[string][]string{
 	"verifier/predicate": {"policy", "policy/strictjson"},
 
 	"verifier/scan/inventory": {"policy", "policy/manifest", "policy/strictjson", "verifier/inspect"},
+	"verifier/scan/osv":       {"policy", "verifier/scan/inventory"},
 	"gateway":                 {"policy", "policy/manifest", "gateway/clients", "gateway/ledger", "gateway/upstream"},
 	"cmd/sealgate":            {"*"},
 
