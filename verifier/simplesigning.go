@@ -110,7 +110,9 @@ func checkPayload(layer ocispec.Descriptor) error {
 func (v *Verifier) simpleSignature(
 	s policy.Subject, evidence digest.Digest, layer ocispec.Descriptor, payload []byte,
 ) findings {
-	if err := checkPayload(layer); err != nil {
+	if err := checkPayload(layer); err != nil && layer.MediaType != manifest.SimpleSigning {
+		return rejectedAs(NotASignature, evidence, "%v", err)
+	} else if err != nil {
 		return rejected(evidence, "%v", err)
 	}
 	sig, err := base64.StdEncoding.Strict().DecodeString(layer.Annotations[signatureAnnotation])
