@@ -128,8 +128,18 @@ func authorityFlips(t *testing.T) map[string]decisive {
 	workflowOf := func(change func(*Keyless)) decisive {
 		return withIdentity(Keyless{
 			Issuer: "https://token.actions.githubusercontent.com", Subject: workflow, SourceRepository: repository, SourceRef: "refs/heads/main",
-			Workflow: workflow, Trigger: "push", TrustedRoot: publicGood,
+			Workflow: workflow, Trigger: "push", TrustedRoot: publicGood, Runner: "github-hosted",
+			SourceOwner: "https://github.com/sigstore", SourceRepositoryID: "495574555", SourceOwnerID: "71096353",
 		}, published, verifier.IdentityMismatch, change)
+	}
+	withGitHub := func(g GitHub, code verifier.FailureCode, change func(*GitHub)) decisive {
+		return decisive{authority: Authority{Name: "a", GitHub: &g}, signed: published, code: code, change: func(a *Authority) { change(a.GitHub) }}
+	}
+	onGitHub := func(code verifier.FailureCode, change func(*GitHub)) decisive {
+		return withGitHub(GitHub{
+			Repository: "sigstore/sigstore-js", RepositoryID: "495574555", OwnerID: "71096353", Workflow: ".github/workflows/release.yml",
+			Ref: []string{"refs/heads/main"}, Trigger: "push", Runner: "github-hosted", TrustedRoot: publicGood,
+		}, code, change)
 	}
 
 	withChain := func(code verifier.FailureCode, change func(*Certificate)) decisive {
@@ -152,12 +162,31 @@ func authorityFlips(t *testing.T) map[string]decisive {
 		"key.logged":       withKey(timed, verifier.NotLogged, func(k *PublicKey) { k.Logged = true }),
 		"key.trusted_root": withKey(timed, verifier.TimestampInvalid, func(k *PublicKey) { k.TrustedRoot = other.root }),
 
-		"keyless.issuer":            workflowOf(func(k *Keyless) { k.Issuer += "/" }),
-		"keyless.subject":           workflowOf(func(k *Keyless) { k.Subject += "2" }),
-		"keyless.source_repository": workflowOf(func(k *Keyless) { k.SourceRepository += "2" }),
-		"keyless.source_ref":        workflowOf(func(k *Keyless) { k.SourceRef += "2" }),
-		"keyless.workflow":          workflowOf(func(k *Keyless) { k.Workflow += "2" }),
-		"keyless.trigger":           workflowOf(func(k *Keyless) { k.Trigger = "pull_request" }),
+		"keyless.issuer":               workflowOf(func(k *Keyless) { k.Issuer += "/" }),
+		"keyless.subject":              workflowOf(func(k *Keyless) { k.Subject += "2" }),
+		"keyless.source_repository":    workflowOf(func(k *Keyless) { k.SourceRepository += "2" }),
+		"keyless.source_ref":           workflowOf(func(k *Keyless) { k.SourceRef += "2" }),
+		"keyless.workflow":             workflowOf(func(k *Keyless) { k.Workflow += "2" }),
+		"keyless.trigger":              workflowOf(func(k *Keyless) { k.Trigger = "pull_request" }),
+		"keyless.source_repository_id": workflowOf(func(k *Keyless) { k.SourceRepositoryID = "1" }),
+		"keyless.source_owner":         workflowOf(func(k *Keyless) { k.SourceOwner += "2" }),
+		"keyless.source_owner_id":      workflowOf(func(k *Keyless) { k.SourceOwnerID = "1" }),
+		"keyless.runner":               workflowOf(func(k *Keyless) { k.Runner = "self-hosted" }),
+
+		"github.repository": onGitHub(verifier.IdentityMismatch, func(g *GitHub) { g.Repository += "2" }),
+		"github.owner": withGitHub(GitHub{Owner: "sigstore", Ref: []string{"refs/heads/main"}, TrustedRoot: publicGood},
+			verifier.IdentityMismatch, func(g *GitHub) { g.Owner = "acme" }),
+		"github.repository_id": onGitHub(verifier.IdentityMismatch, func(g *GitHub) { g.RepositoryID = "1" }),
+		"github.owner_id":      onGitHub(verifier.IdentityMismatch, func(g *GitHub) { g.OwnerID = "1" }),
+		"github.workflow":      onGitHub(verifier.IdentityMismatch, func(g *GitHub) { g.Workflow = ".github/workflows/other.yml" }),
+		"github.ref":           onGitHub(verifier.IdentityMismatch, func(g *GitHub) { g.Ref = []string{"refs/heads/mai"} }),
+		"github.any_ref_unsafe": withGitHub(GitHub{Repository: "sigstore/sigstore-js", AnyRefUnsafe: true, TrustedRoot: publicGood},
+			verifier.IdentityMismatch, func(g *GitHub) { g.AnyRefUnsafe, g.Ref = false, []string{"refs/tags/*"} }), // one of the two is needed
+		"github.trigger":      onGitHub(verifier.IdentityMismatch, func(g *GitHub) { g.Trigger = "pull_request" }),
+		"github.runner":       onGitHub(verifier.IdentityMismatch, func(g *GitHub) { g.Runner = "self-hosted" }),
+		"github.host":         onGitHub(verifier.IdentityMismatch, func(g *GitHub) { g.Host = "acme.ghe.com" }),
+		"github.trusted_root": onGitHub(verifier.NotLogged, func(g *GitHub) { g.TrustedRoot = s.root }),
+
 		"keyless.subject_regexp": withIdentity(Keyless{
 			Issuer: "https://issuer.example", SubjectRegexp: `release@acme\..+`, TrustedRoot: s.root, WithoutTransparencyLogUnsafe: true, WithoutSCTUnsafe: true,
 		}, certified, verifier.IdentityMismatch, func(k *Keyless) { k.SubjectRegexp = `elease@acme\..+` }),
