@@ -18,32 +18,34 @@ import (
 // The matrix: every way in which stock cosign vouches for an image, in registries with and without a referrers API, under
 // everything that may be wrong. Exactly what is right is pulled, and every refusal says which of the reasons it is.
 //
-// A key signs with a timestamp, an identity with a certificate and a timestamp, and cosign 3 with an entry in the log as well.
-// cosign 2 can only write to Rekor v1, which needs a database server: its log entries are made with real cryptography in
-// package verifier's tests (verifier/sigstore_test.go), and here it is refused where an entry is demanded.
+// A key signs with a timestamp, an identity with a certificate, a timestamp and an entry in a log: cosign 3 in a real Rekor v2,
+// cosign 2 in a log of ours, because Rekor v1 needs a database server. cosign 2 also signs as an identity without a log.
 
 // row is a way to vouch for an image.
 type row struct {
 	generation cosign
 	keyless    bool
+	logged     bool // in the log of its generation
 	attests    bool // an attestation; otherwise a signature
 }
 
 func (r row) String() string {
-	return r.generation.name + map[bool]string{false: "-key", true: "-keyless"}[r.keyless] + map[bool]string{false: "-signs", true: "-attests"}[r.attests]
+	how := r.pick("-key", "-keyless")
+	if r.keyless && !r.logged {
+		how += "-unlogged"
+	}
+	return r.generation.name + how + map[bool]string{false: "-signs", true: "-attests"}[r.attests]
 }
 
 func rows() (all []row) {
-	for _, generation := range []cosign{cosign2, cosign3} {
-		for _, keyless := range []bool{false, true} {
-			all = append(all, row{generation, keyless, false}, row{generation, keyless, true})
+	for _, attests := range []bool{false, true} {
+		for _, generation := range []cosign{cosign2, cosign3} {
+			all = append(all, row{generation: generation, attests: attests}, row{generation, true, true, attests})
 		}
+		all = append(all, row{cosign2, true, false, attests})
 	}
 	return all
 }
-
-// logged reports that there is an entry in the log.
-func (r row) logged() bool { return r.keyless && r.generation.name == cosign3.name }
 
 // pick is what is meant for a key or for an identity.
 func (r row) pick(key, identity string) string {
@@ -74,7 +76,7 @@ type column struct {
 
 // right is the authority that vouches for a row.
 func right(r row) string {
-	if r.keyless && !r.logged() {
+	if r.keyless && !r.logged {
 		return "builder-unlogged"
 	}
 	return r.pick("release", "builder")
@@ -90,8 +92,10 @@ func lacking(r row) string {
 	return "UNTRUSTED"
 }
 
+func logTells(r row) bool { return r.logged && r.generation.name == cosign2.name }
+
 func columns() []column {
-	unlogged := func(r row) string { return map[bool]string{true: "", false: "-unlogged"}[r.logged()] }
+	unlogged := func(r row) string { return map[bool]string{true: "", false: "-unlogged"}[r.logged] }
 	return []column{
 		{name: "right", status: http.StatusOK},
 		{name: "right-beside-garbage", tag: "beside-garbage", status: http.StatusOK},
@@ -117,10 +121,14 @@ func columns() []column {
 			authority: func(r row) string { return r.pick("release-logged", "builder-elsewhere") }, cause: always("NOT_LOGGED"),
 		},
 		{
-			name: "another-log-entry", tag: "swapped", concerns: row.logged, status: http.StatusForbidden, code: lacking, cause: always("LOG_ENTRY_INVALID"),
+			name: "another-log-entry", tag: "swapped", concerns: func(r row) bool { return r.logged }, status: http.StatusForbidden, code: lacking, cause: always("LOG_ENTRY_INVALID"),
 		},
 		{
-			name: "missing-timestamp", tag: "unstamped", status: http.StatusForbidden, code: lacking,
+			// The promise of a log of the first generation holds a time; that of a newer one does not.
+			name: "time-of-the-log", tag: "unstamped", concerns: func(r row) bool { return logTells(r) && r.attests }, status: http.StatusOK,
+		},
+		{
+			name: "missing-timestamp", tag: "unstamped", concerns: func(r row) bool { return !logTells(r) }, status: http.StatusForbidden, code: lacking,
 			authority: func(r row) string { return r.pick("release-bounded", right(r)) }, cause: always("TIMESTAMP_MISSING"),
 		},
 		{
@@ -185,7 +193,7 @@ func (r row) vouch(t *testing.T, s *sigstore, image string) {
 		args = []string{"attest", "--type", reviewed, "--predicate", need(t, suite.keys).predicate()}
 	}
 	if r.keyless {
-		flags, err := s.signing(r.generation, builder)
+		flags, err := s.signing(r.generation, builder, r.logged)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,21 +229,25 @@ func fill(t *testing.T, at shelf, kit *imageKit, s *sigstore, r row) {
 	attachGarbage(t, at, repo, beside)
 
 	// The rest are one image that was signed, in other repositories, with its evidence changed.
-	unstamped := func(m fields) {
-		for _, layer := range m["layers"].([]any) {
-			delete(layer.(fields)["annotations"].(fields), "dev.sigstore.cosign/rfc3161timestamp")
-		}
-	}
+	unstamped := func(m fields) { delete(annotationsOf(m), "dev.sigstore.cosign/rfc3161timestamp") }
 	if good.suffix == "" {
 		unstamped = nil
 	}
 	transplant(t, at, repo, "unstamped", kit, good, pinned, unstamped, func(b fields) {
 		delete(b["verificationMaterial"].(fields), "timestampVerificationData")
 	})
-	if r.logged() {
+	if r.logged {
 		_, other := signed("another")
-		entries := decodeFields(t, attachedTo(t, at, repo, other, r).bundle)["verificationMaterial"].(fields)["tlogEntries"]
-		transplant(t, at, repo, "swapped", kit, good, pinned, nil, func(b fields) { b["verificationMaterial"].(fields)["tlogEntries"] = entries })
+		foreign := attachedTo(t, at, repo, other, r)
+		const entry = "dev.sigstore.cosign/bundle"
+		inTag := func(m fields) { annotationsOf(m)[entry] = annotationsOf(foreign.fields(t))[entry] }
+		inBundle := func(b fields) {
+			b["verificationMaterial"].(fields)["tlogEntries"] = decodeFields(t, foreign.bundle)["verificationMaterial"].(fields)["tlogEntries"]
+		}
+		if good.suffix == "" {
+			inTag = nil
+		}
+		transplant(t, at, repo, "swapped", kit, good, pinned, inTag, inBundle)
 	}
 	if r.attests {
 		posing := good
@@ -249,6 +261,9 @@ func fill(t *testing.T, at shelf, kit *imageKit, s *sigstore, r row) {
 		}, nil)
 	}
 }
+
+// annotationsOf are those of the one layer under a tag of cosign 2.
+func annotationsOf(m fields) fields { return m["layers"].([]any)[0].(fields)["annotations"].(fields) }
 
 // transplant puts the image v1 of a repository into one of its own, with evidence that was changed on the way.
 func transplant(t *testing.T, at shelf, repo, to string, kit *imageKit, e evidence, pinned string, change, changeBundle func(fields)) {

@@ -18,10 +18,12 @@ import (
 )
 
 // sigstore is a whole Sigstore on loopback, of the programs that the public instance runs: Fulcio issues certificates to whom
-// our issuer vouches for, the timestamp authority says the time, and Rekor v2 logs. Only a certificate log is missing.
+// our issuer vouches for, the timestamp authority says the time, and Rekor v2 logs. cosign 2 does not know Rekor v2 and has a log
+// of ours: see [rekor1]. A certificate log is missing.
 type sigstore struct {
 	dir                      string
 	issuer                   *issuer
+	log                      *rekor1
 	fulcio, timestamp, rekor string // URLs
 	signingConfig            string // files
 	roots                    map[string]string
@@ -48,6 +50,9 @@ func startSigstore() (*sigstore, error) {
 	}
 	var err error
 	if s.issuer, err = startIssuer(); err != nil {
+		return nil, err
+	}
+	if s.log, err = startRekor1(s.path("rekor1.pub")); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(s.startTimestamp(), s.startFulcio(), s.startRekor()); err != nil {
@@ -181,15 +186,19 @@ func (s *sigstore) writeRoots() error {
 		return "url=http://" + rekorName + ",public-key=" + s.path(key+".pub") + ",start-time=" + begin + ",origin=" + rekorName
 	}
 	var errs []error
-	root := func(name, fulcio, log string) {
+	root := func(name, fulcio string, logs ...string) {
 		s.roots[name] = s.path(name + ".json")
-		errs = append(errs, s.cosign("trusted-root", "create", "--fulcio", fulcio, "--rekor", log,
-			"--tsa", "url="+s.timestamp+"/api/v1/timestamp,certificate-chain="+s.path("timestamp.pem")+",start-time="+begin, "--out", s.roots[name]))
+		args := []string{"trusted-root", "create", "--fulcio", fulcio}
+		for _, log := range logs {
+			args = append(args, "--rekor", log)
+		}
+		errs = append(errs, s.cosign(append(args, "--tsa", "url="+s.timestamp+"/api/v1/timestamp,certificate-chain="+s.path("timestamp.pem")+",start-time="+begin, "--out", s.roots[name])...))
 	}
-	root(wholeRoot, fulcio, log("rekor"))
-	root(lapsedRoot, fulcio+",end-time="+lapse, log("rekor"))
+	first := "url=" + s.log.url + ",public-key=" + s.path("rekor1.pub") + ",start-time=" + begin
+	root(wholeRoot, fulcio, log("rekor"), first)
+	root(lapsedRoot, fulcio+",end-time="+lapse, log("rekor"), first)
 	root(foreignLogRoot, fulcio, log("foreign"))
-	root(foreignCARoot, strings.Replace(fulcio, "fulcio.pem", "timestamp.pem", 1), log("rekor"))
+	root(foreignCARoot, strings.Replace(fulcio, "fulcio.pem", "timestamp.pem", 1), log("rekor"), first)
 
 	service := ",api-version=%d,start-time=" + begin + ",operator=acme"
 	s.signingConfig = s.path("signing-config.json")
@@ -208,19 +217,19 @@ func (s *sigstore) cosign(args ...string) error {
 	return nil
 }
 
-// signing is how a generation of cosign signs and attests keyless: cosign 3 with an entry in the log and a timestamp, cosign 2,
-// which cannot write to this log, with a timestamp alone.
-func (s *sigstore) signing(generation cosign, who string) ([]string, error) {
+// signing is how a generation of cosign signs and attests keyless, in the log of its generation and with a timestamp. What
+// cosign 2 makes may be in no log at all.
+func (s *sigstore) signing(generation cosign, who string, logged bool) ([]string, error) {
 	token, err := s.issuer.token(who)
 	if err != nil {
 		return nil, err
 	}
 	args := []string{"--yes", "--identity-token", token}
-	if generation.name == cosign2.name {
-		return append(args, "--fulcio-url", s.fulcio, "--insecure-skip-verify", "--tlog-upload=false",
-			"--timestamp-server-url", s.timestamp+"/api/v1/timestamp"), nil
+	if generation.name == cosign3.name {
+		return append(args, "--signing-config", s.signingConfig, "--trusted-root", s.roots[wholeRoot]), nil
 	}
-	return append(args, "--signing-config", s.signingConfig, "--trusted-root", s.roots[wholeRoot]), nil
+	return append(args, "--fulcio-url", s.fulcio, "--insecure-skip-verify", "--timestamp-server-url", s.timestamp+"/api/v1/timestamp",
+		fmt.Sprintf("--tlog-upload=%v", logged), "--rekor-url", s.log.url), nil
 }
 
 func fetch(url string) ([]byte, error) {

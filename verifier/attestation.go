@@ -61,7 +61,8 @@ func (v *Verifier) alone(size int64) (done func()) {
 }
 
 // attached reads the attestations under the .att tag: one request for the manifest, and one round for the envelopes.
-func (v *Verifier) attached(ctx context.Context, s policy.Subject) (findings, error) {
+func (v *Verifier) attached(ctx context.Context, s policy.Subject) (found findings, err error) {
+	defer func() { found.attachedAs(policy.FormatAttestationTag) }()
 	tag := attestationTag(s)
 	raw, mediaType, err := v.source.Manifest(ctx, s.Repo, tag)
 	if absent(err) {

@@ -26,7 +26,8 @@ const simpleSigningType = "cosign container image signature"
 func signatureTag(s policy.Subject) string { return "sha256-" + s.Digest.Encoded() + ".sig" }
 
 // tagged reads the signatures under the .sig tag: one request for the manifest, and one round of requests for the payloads.
-func (v *Verifier) tagged(ctx context.Context, s policy.Subject) (findings, error) {
+func (v *Verifier) tagged(ctx context.Context, s policy.Subject) (found findings, err error) {
+	defer func() { found.attachedAs(policy.FormatSignatureTag) }()
 	tag := signatureTag(s)
 	raw, mediaType, err := v.source.Manifest(ctx, s.Repo, tag)
 	if absent(err) {

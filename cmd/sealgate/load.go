@@ -164,6 +164,9 @@ func (c *Config) paths() map[string]*string {
 		if a.Keyless != nil {
 			roots[at+".keyless.trusted_root"] = &a.Keyless.TrustedRoot
 		}
+		if a.GitHub != nil {
+			roots[at+".github.trusted_root"] = &a.GitHub.TrustedRoot
+		}
 		if a.Certificate != nil {
 			roots[at+".certificate.trusted_root"] = &a.Certificate.TrustedRoot
 			all[at+".certificate.roots"] = &a.Certificate.Roots

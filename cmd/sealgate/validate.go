@@ -175,16 +175,16 @@ func (v *validator) authorities(c *Config) {
 		at := fmt.Sprintf("authorities[%d]", i)
 		v.name(at, a.Name, namePattern, seen, i)
 		kinds := 0
-		for _, set := range []bool{a.Signer != "", a.Key != PublicKey{}, a.Keyless != nil, a.Certificate != nil} {
+		for _, set := range []bool{a.Signer != "", a.Key != PublicKey{}, a.Keyless != nil, a.GitHub != nil, a.Certificate != nil} {
 			if set {
 				kinds++
 			}
 		}
 		switch {
 		case kinds > 1:
-			v.add(at, "has more than one of signer, key, keyless and certificate; they contradict each other")
+			v.add(at, "has more than one of signer, key, keyless, github and certificate; they contradict each other")
 		case kinds == 0:
-			v.add(at, "has neither signer nor key, keyless or certificate; say how its signatures are checked")
+			v.add(at, "has neither signer nor key, keyless, github or certificate; say how its signatures are checked")
 		case a.Signer != "" && !c.hasSigner(a.Signer):
 			v.add(at+".signer", "unknown signer %.64q; signers has %s", a.Signer, c.signerNames())
 		case a.Key != PublicKey{}:
@@ -195,6 +195,10 @@ func (v *validator) authorities(c *Config) {
 				v.add(at+".keyless", "has no issuer; name who vouches for the identity, like https://token.actions.githubusercontent.com")
 			}
 			v.subject(at+".keyless", a.Keyless.Subject, a.Keyless.SubjectRegexp)
+		case a.GitHub != nil:
+			if _, err := a.GitHub.authority().Identity(); err != nil {
+				v.add(at+".github", "%v", err)
+			}
 		case a.Certificate != nil:
 			if a.Certificate.Roots == "" {
 				v.add(at+".certificate", "has no roots; name a file with the root certificates")
