@@ -141,7 +141,8 @@ func (a *attached) hold(doc *policy.Document) {
 	for i := range a.Attestations {
 		e := &a.Attestations[i]
 		counts := slices.ContainsFunc(pull.Attested, func(q policy.AttestedDocument) bool {
-			return slices.Contains(policy.PredicateTypes(q.Predicate), e.PredicateType) && namesAny(q.By, e.Authorities)
+			return slices.Contains(policy.PredicateTypes(q.Predicate), e.PredicateType) && namesAny(q.By, e.Authorities) ||
+				q.VEX != nil && policy.KindOf(e.PredicateType) == policy.KindVEX && namesAny(&policy.SignedBy{Any: q.VEX.By}, e.Authorities)
 		})
 		mark(e, counts, "attestation of this type")
 	}
@@ -223,6 +224,7 @@ func inParentheses(code string) string {
 func (e exhibit) where() string {
 	words := map[policy.Format]string{
 		policy.FormatSignatureTag: ".sig tag", policy.FormatAttestationTag: ".att tag", policy.FormatBundle: "bundle", policy.FormatReferrer: "referrer",
+		formatSBOMTag: ".sbom tag",
 	}
 	return words[e.Format] + " " + short(e.Manifest)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,7 +92,26 @@ func (s *study) survey(ctx context.Context, d digest.Digest) attached {
 		a.Unknown = plain(fmt.Sprintf("list referrers: %v", err))
 	}
 	a.addOthers(listed)
+	s.addSBOMTag(ctx, d, &a)
 	return a
+}
+
+// formatSBOMTag is cosign's oldest way to attach an SBOM, under the tag sha256-<hex>.sbom. Nothing signs it.
+const formatSBOMTag policy.Format = "sbom"
+
+func (s *study) addSBOMTag(ctx context.Context, d digest.Digest, a *attached) {
+	m, err := s.manifest(ctx, "sha256-"+d.Encoded()+".sbom")
+	switch {
+	case notFound(err):
+	case err != nil:
+		a.Unknown = cmp.Or(a.Unknown, plain(err.Error()))
+	default:
+		e := exhibit{Format: formatSBOMTag, Manifest: m.Digest, ArtifactType: "SBOM", Why: "nobody signed it, and it is not read"}
+		if len(m.Layers) > 0 {
+			e.ArtifactType = plain(m.Layers[0].MediaType)
+		}
+		a.Others = append(a.Others, e)
+	}
 }
 
 // notFound reports that an error says, definitively, that there is no such thing.
