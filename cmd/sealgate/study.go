@@ -80,11 +80,11 @@ func (s *study) manifest(ctx context.Context, reference string) (*manifest.Manif
 }
 
 // survey finds everything that is attached to a manifest, of every type, whatever a policy asks for.
-func (s *study) survey(ctx context.Context, d digest.Digest) attached {
+func (s *study) survey(ctx context.Context, d digest.Digest) (attached, policy.Evidence) {
 	subject := policy.Subject{Repo: s.ref.repo, Digest: d}
 	ev, err := s.made.Prover.WithNeeds(func(string) policy.Needs { return policy.NeedsEverything() }).Verify(ctx, subject)
 	if err != nil {
-		return attached{Signatures: []exhibit{}, Attestations: []exhibit{}, Others: []exhibit{}, Unknown: plain(err.Error())}
+		return nothingKnown(err), policy.Evidence{}
 	}
 	a := newAttached(ev)
 	listed, err := s.made.Regime.Registries.Listed(ctx, subject)
@@ -93,6 +93,12 @@ func (s *study) survey(ctx context.Context, d digest.Digest) attached {
 	}
 	a.addOthers(listed)
 	s.addSBOMTag(ctx, d, &a)
+	return a, ev
+}
+
+func nothingKnown(err error) attached {
+	a := newAttached(policy.Evidence{})
+	a.Unknown = plain(err.Error())
 	return a
 }
 
