@@ -123,6 +123,7 @@ func allFlips() map[string]decisive {
 	ofIndex := aScan("ci")
 	ofIndex.Signed = debian
 
+	foundFinding := found // below, found is about images
 	// found flips an action of a check, over an image in which it finds something.
 	found := func(check Check, code Code, set func(*ImageDocument, string), change func(*Image)) decisive {
 		if change == nil {
@@ -190,6 +191,28 @@ func allFlips() map[string]decisive {
 	}
 	vexByRelease := VEXDocument{By: []string{"release"}}
 
+	// searched flips a field of push.scan, over an image in which the scanner "default" found this.
+	searched := func(doc ScanDocument, code Code, image Image, change func(*ScanDocument)) decisive {
+		return decisive{
+			doc: document(nil, &PushDocument{AcceptUnsealed: true, Scan: &doc}), judge: func(r *Rule) Verdict { return r.JudgePush(subject, image, now) },
+			code: code, change: func(d *Document) { change(d.Push.Scan) },
+		}
+	}
+	scanner := func(change func(*ScanDocument)) ScanDocument {
+		doc := ScanDocument{Scanner: "default"}
+		change(&doc)
+		return doc
+	}
+	listed := func(f Finding) Finding { f.KnownExploited = true; return f }
+	undated, empty := scanned(), scanned()
+	undated.Scans["default"] = Scan{Scanner: "grype", Finished: now, Packages: 40, Counted: true}
+	empty.Scans["default"] = Scan{Scanner: "grype", Finished: now, Database: now, Counted: true}
+	carried := func(e FindingExceptionDocument, change func(*FindingExceptionDocument)) decisive {
+		e.Until, e.Reason = "2027-01-31", "for a while"
+		return searched(scanner(func(d *ScanDocument) { d.Exceptions = []FindingExceptionDocument{e} }), ForbiddenFinding,
+			scanned(foundFinding(Critical, FixNone)), func(d *ScanDocument) { change(&d.Exceptions[0]) })
+	}
+
 	return map[string]decisive{
 		"name": {never: "a name is what refused people read"},
 		"mode": {never: "audit judges like enforce; the gateway serves what it denies, see gateway's tests"},
@@ -256,6 +279,29 @@ func allFlips() map[string]decisive {
 			func(v *VEXDocument) { v.TrustStatementTime = false }),
 		"pull.attested[].grace.new_findings":    graced(GraceDocument{NewFindings: 48 * time.Hour}, critical, func(g *GraceDocument) { g.NewFindings = time.Hour }),
 		"pull.attested[].grace.known_exploited": graced(GraceDocument{NewFindings: 48 * time.Hour, KnownExploited: 48 * time.Hour}, exploited, func(g *GraceDocument) { g.KnownExploited = time.Hour }),
+
+		"push.scan.scanner": searched(ScanDocument{Scanner: "default"}, NotScanned, scanned(), func(d *ScanDocument) { d.Scanner = "second" }),
+		"push.scan.scanners": searched(ScanDocument{Scanners: []string{"default"}}, NotScanned, scanned(),
+			func(d *ScanDocument) { d.Scanners = []string{"default", "second"} }),
+		"push.scan.fixable": searched(ScanDocument{Scanner: "default"}, ForbiddenFinding, scanned(foundFinding(Medium, FixAvailable)),
+			func(d *ScanDocument) { d.Fixable = "medium" }),
+		"push.scan.unfixable": searched(ScanDocument{Scanner: "default"}, ForbiddenFinding, scanned(foundFinding(High, FixNone)),
+			func(d *ScanDocument) { d.Unfixable = "high" }),
+		"push.scan.known_exploited": searched(scanner(func(d *ScanDocument) { d.KnownExploited = "allow" }), ForbiddenFinding,
+			scanned(listed(foundFinding(Low, FixNone))), func(d *ScanDocument) { d.KnownExploited = "deny" }),
+		"push.scan.deny": searched(scanner(func(d *ScanDocument) { d.Deny = "finding.severity >= HIGH" }), ForbiddenFinding,
+			scanned(foundFinding(Medium, FixNone)), func(d *ScanDocument) { d.Deny = "finding.severity >= MEDIUM" }),
+		"push.scan.warn": {never: "warns, whatever it says"},
+		"push.scan.max_database_age": searched(ScanDocument{Scanner: "default"}, StaleDatabase, scanned(),
+			func(d *ScanDocument) { d.MaxDatabaseAge = time.Minute }),
+		"push.scan.admit_undated_database": searched(scanner(func(d *ScanDocument) { d.AdmitUndatedDatabase = true }), StaleDatabase, undated,
+			func(d *ScanDocument) { d.AdmitUndatedDatabase = false }),
+		"push.scan.on_incomplete": searched(scanner(func(d *ScanDocument) { d.OnIncomplete = "warn" }), IncompleteScan, empty,
+			func(d *ScanDocument) { d.OnIncomplete = "deny" }),
+		"push.scan.exceptions[].id":      carried(FindingExceptionDocument{ID: "CVE-2026-1"}, func(e *FindingExceptionDocument) { e.ID += "0" }),
+		"push.scan.exceptions[].package": carried(FindingExceptionDocument{Package: "openssl"}, func(e *FindingExceptionDocument) { e.Package = "zlib" }),
+		"push.scan.exceptions[].until":   carried(FindingExceptionDocument{ID: "CVE-2026-1"}, func(e *FindingExceptionDocument) { e.Until = "2026-11-23" }),
+		"push.scan.exceptions[].reason":  {never: "a reason is for whoever reviews the policy"},
 
 		"push.seal.signer":     {never: "who signs is no demand on an image; a signer that is not known does not compile"},
 		"push.seal.summary":    {never: "what is attested of an image is no demand on it"},

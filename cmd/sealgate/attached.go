@@ -42,13 +42,15 @@ type exhibit struct {
 
 	Code string `json:"code,omitempty"` // why it does not count
 	Why  string `json:"why,omitempty"`
+
+	sources []int // in the evidence, of what is proven
 }
 
 // newAttached sorts evidence. A signature that two authorities accept is one exhibit.
 func newAttached(ev policy.Evidence) attached {
 	a := attached{Signatures: []exhibit{}, Attestations: []exhibit{}, Others: []exhibit{}}
-	for _, sig := range ev.Signatures {
-		e := exhibit{Signer: plain(sig.Signer), Format: sig.Format, Manifest: sig.Evidence}
+	for i, sig := range ev.Signatures {
+		e := exhibit{sources: []int{i}, Signer: plain(sig.Signer), Format: sig.Format, Manifest: sig.Evidence}
 		if sig.Format != policy.FormatSignatureTag {
 			e.PredicateType = verifier.SignaturePredicate
 		}
@@ -58,7 +60,7 @@ func newAttached(ev policy.Evidence) attached {
 	for i := range ev.Attestations {
 		at := &ev.Attestations[i]
 		e := exhibit{
-			Signer: plain(at.Signer), Format: at.Format, Manifest: at.Evidence, PredicateType: plain(at.PredicateType), Summary: summarise(at),
+			sources: []int{i}, Signer: plain(at.Signer), Format: at.Format, Manifest: at.Evidence, PredicateType: plain(at.PredicateType), Summary: summarise(at),
 		}
 		e.prove(at.Authority, at.Vouched, at.Witness)
 		a.Attestations = addProven(a.Attestations, e)
@@ -97,7 +99,7 @@ func addProven(all []exhibit, e exhibit) []exhibit {
 		same := &all[i]
 		if same.Manifest == e.Manifest && same.Signer == e.Signer && same.PredicateType == e.PredicateType &&
 			!slices.Contains(same.Authorities, e.Authorities[0]) {
-			same.Authorities = append(same.Authorities, e.Authorities...)
+			same.Authorities, same.sources = append(same.Authorities, e.Authorities...), append(same.sources, e.sources...)
 			return all
 		}
 	}
@@ -121,36 +123,31 @@ func (a attached) empty() bool {
 	return len(a.Signatures)+len(a.Attestations)+len(a.Others) == 0 && a.Unknown == ""
 }
 
-// hold marks what a policy asks for, and says of the rest that it does not. doc is nil where no policy names the repository.
-func (a *attached) hold(doc *policy.Document) {
-	pull := &policy.PullDocument{}
-	if doc != nil && doc.Pull != nil {
-		pull = doc.Pull
-	}
-	mark := func(e *exhibit, counts bool, what string) {
-		if e.Verified && !counts {
-			e.Why = fmt.Sprintf("the policy asks for no %s by %s", what, strings.Join(e.Authorities, " or "))
-		}
-		counts = e.Verified && counts
-		e.Counts = &counts
-	}
+// hold marks what a rule looks at, and says why it does not look at the rest. ev is what the exhibits were made of.
+func (a *attached) hold(r *policy.Rule, s policy.Subject, ev policy.Evidence) {
+	standings := r.StandingOfAttestations(s, ev)
 	for i := range a.Signatures {
-		e := &a.Signatures[i]
-		mark(e, pull.SignedBy != nil && namesAny(pull.SignedBy, e.Authorities), "signature")
+		a.Signatures[i].hold("signature", func(source int) policy.Standing { return r.StandingOfSignature(ev.Signatures[source]) })
 	}
 	for i := range a.Attestations {
-		e := &a.Attestations[i]
-		counts := slices.ContainsFunc(pull.Attested, func(q policy.AttestedDocument) bool {
-			return slices.Contains(policy.PredicateTypes(q.Predicate), e.PredicateType) && namesAny(q.By, e.Authorities)
-		})
-		mark(e, counts, "attestation of this type")
+		a.Attestations[i].hold("attestation of this type", func(source int) policy.Standing { return standings[source] })
 	}
 }
 
-func namesAny(by *policy.SignedBy, authorities []string) bool {
-	return by != nil && slices.ContainsFunc(slices.Concat(by.Any, by.All, by.Of), func(name string) bool {
-		return slices.Contains(authorities, name)
-	})
+func (e *exhibit) hold(what string, standing func(source int) policy.Standing) {
+	best := policy.Unasked
+	for _, source := range e.sources {
+		best = max(best, standing(source))
+	}
+	switch {
+	case !e.Verified: // that says enough
+	case best == policy.Outdated:
+		e.Why = "a newer one decides"
+	case best == policy.Unasked:
+		e.Why = fmt.Sprintf("the policy asks for no %s by %s", what, strings.Join(e.Authorities, " or "))
+	}
+	counts := best == policy.Decides
+	e.Counts = &counts
 }
 
 // draw puts what is attached below a tree.
@@ -223,6 +220,7 @@ func inParentheses(code string) string {
 func (e exhibit) where() string {
 	words := map[policy.Format]string{
 		policy.FormatSignatureTag: ".sig tag", policy.FormatAttestationTag: ".att tag", policy.FormatBundle: "bundle", policy.FormatReferrer: "referrer",
+		formatSBOMTag: ".sbom tag",
 	}
 	return words[e.Format] + " " + short(e.Manifest)
 }

@@ -152,7 +152,7 @@ func (s *study) lookAt(ctx context.Context, d ocispec.Descriptor, layers bool) l
 
 func (s *study) look(ctx context.Context, m *manifest.Manifest, layers bool) looked {
 	l := looked{Digest: m.Digest, MediaType: m.MediaType, Kind: "artifact", ArtifactType: plain(m.ArtifactType), Layers: len(m.Layers)}
-	l.Attached = s.survey(ctx, m.Digest)
+	l.Attached, _ = s.survey(ctx, m.Digest)
 	l.PartOf = s.partOf(ctx, m.Digest)
 	switch {
 	case m.IsIndex():

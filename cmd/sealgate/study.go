@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,11 +80,11 @@ func (s *study) manifest(ctx context.Context, reference string) (*manifest.Manif
 }
 
 // survey finds everything that is attached to a manifest, of every type, whatever a policy asks for.
-func (s *study) survey(ctx context.Context, d digest.Digest) attached {
+func (s *study) survey(ctx context.Context, d digest.Digest) (attached, policy.Evidence) {
 	subject := policy.Subject{Repo: s.ref.repo, Digest: d}
 	ev, err := s.made.Prover.WithNeeds(func(string) policy.Needs { return policy.NeedsEverything() }).Verify(ctx, subject)
 	if err != nil {
-		return attached{Signatures: []exhibit{}, Attestations: []exhibit{}, Others: []exhibit{}, Unknown: plain(err.Error())}
+		return nothingKnown(err), policy.Evidence{}
 	}
 	a := newAttached(ev)
 	listed, err := s.made.Regime.Registries.Listed(ctx, subject)
@@ -91,7 +92,32 @@ func (s *study) survey(ctx context.Context, d digest.Digest) attached {
 		a.Unknown = plain(fmt.Sprintf("list referrers: %v", err))
 	}
 	a.addOthers(listed)
+	s.addSBOMTag(ctx, d, &a)
+	return a, ev
+}
+
+func nothingKnown(err error) attached {
+	a := newAttached(policy.Evidence{})
+	a.Unknown = plain(err.Error())
 	return a
+}
+
+// formatSBOMTag is cosign's oldest way to attach an SBOM, under the tag sha256-<hex>.sbom. Nothing signs it.
+const formatSBOMTag policy.Format = "sbom"
+
+func (s *study) addSBOMTag(ctx context.Context, d digest.Digest, a *attached) {
+	m, err := s.manifest(ctx, "sha256-"+d.Encoded()+".sbom")
+	switch {
+	case notFound(err):
+	case err != nil:
+		a.Unknown = cmp.Or(a.Unknown, plain(err.Error()))
+	default:
+		e := exhibit{Format: formatSBOMTag, Manifest: m.Digest, ArtifactType: "SBOM", Why: "nobody signed it, and it is not read"}
+		if len(m.Layers) > 0 {
+			e.ArtifactType = plain(m.Layers[0].MediaType)
+		}
+		a.Others = append(a.Others, e)
+	}
 }
 
 // notFound reports that an error says, definitively, that there is no such thing.

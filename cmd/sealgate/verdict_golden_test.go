@@ -168,6 +168,8 @@ func aProof() policy.Evidence {
 	}
 	unvouched := attestation("https://acme.dev/review/v1", policy.Facts{Claimed: atNoon(3)})
 	unvouched.Vouched, unvouched.Witness = time.Time{}, policy.Witness{}
+	older := attestation(policy.ScanByCosign, policy.Facts{Scan: &policy.Scan{Scanner: "trivy", Packages: 0}})
+	older.Vouched, older.Evidence = atNoon(1), digestOf("9")
 	broken := attestation("https://spdx.dev/Document", policy.Facts{})
 	broken.Malformed = "no packages"
 	return policy.Evidence{
@@ -183,6 +185,7 @@ func aProof() policy.Evidence {
 					{ID: "CVE-1", Severity: policy.Critical, Fix: policy.FixAvailable}, {ID: "CVE-2", Severity: policy.Low}, {ID: "CVE-3", Severity: policy.Low},
 				},
 			}}),
+			older,
 			attestation("https://cyclonedx.org/bom", policy.Facts{SBOM: &policy.SBOM{Format: "cyclonedx", Name: "app", Packages: 40}}),
 			attestation(policy.Provenance1, policy.Facts{Provenance: &policy.Provenance{
 				Builder: "https://github.com/actions/runner", Repository: "https://github.com/acme/app", Ref: "refs/heads/main", Digest: "0123abcd",
@@ -227,11 +230,15 @@ func aVerdict() verdict {
 		Outcome: ledger.Deny, Repo: "prod/app", Digest: digestOf("a"), Policy: "production", PolicyVersion: "0123456789abcdef", Reasons: reasons,
 		Evidence: []digest.Digest{digestOf("1"), digestOf("2")},
 	})
-	v.Attached = anAttached()
-	v.Attached.hold(&policy.Document{Pull: &policy.PullDocument{
+	compiled, err := policy.Compile([]policy.Document{{Name: "production", Repositories: []string{"**"}, Pull: &policy.PullDocument{
 		SignedBy: &policy.SignedBy{All: []string{"gateway", "release"}},
 		Attested: []policy.AttestedDocument{{Predicate: "vuln", By: &policy.SignedBy{Any: []string{"ci"}}}},
-	}})
+	}}}, policy.Known{Authorities: map[string]string{"gateway": "1", "release": "2", "ci": "3"}})
+	if err != nil {
+		panic(err)
+	}
+	v.Attached = anAttached()
+	v.Attached.hold(compiled.Rule("prod/app"), policy.Subject{Repo: "prod/app", Digest: digestOf("a")}, aProof())
 	v.Platforms = []platformVerdict{
 		{Platform: "linux/amd64", Digest: digestOf("b"), Outcome: ledger.Admit, Reasons: []policy.Reason{}, Attached: newAttached(policy.Evidence{})},
 		{

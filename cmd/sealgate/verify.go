@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,15 +94,12 @@ func verify(ctx context.Context, source *configSource, typed string) (v verdict,
 		return verdict{}, upstreamError(err)
 	}
 	v = newVerdict(s.ref, d)
-	v.Attached = s.survey(ctx, d.Digest)
-	doc := s.document(d.Policy)
-	v.Attached.hold(doc)
-
 	m, err := s.manifest(ctx, d.Digest.String())
 	if err != nil { // it was there a moment ago, and judged
-		v.Attached.Unknown = cmp.Or(v.Attached.Unknown, plain(err.Error()))
+		v.Attached = nothingKnown(err)
 		return v, nil
 	}
+	v.Attached = s.held(ctx, d.Digest, m.IsIndex())
 	platforms, omitted := platformsOf(m)
 	v.Omitted = omitted
 	if d.Outcome == ledger.Admit { // what a pull of the index would leave behind
@@ -114,11 +110,11 @@ func verify(ctx context.Context, source *configSource, typed string) (v verdict,
 		s.memory.Admit(s.ref.repo, d.Digest, children)
 	}
 	v.Platforms = make([]platformVerdict, len(platforms))
-	inParallel(len(platforms), func(i int) { v.Platforms[i] = s.judgePlatform(ctx, platforms[i], doc) })
+	inParallel(len(platforms), func(i int) { v.Platforms[i] = s.judgePlatform(ctx, platforms[i]) })
 	return v, nil
 }
 
-func (s *study) judgePlatform(ctx context.Context, d ocispec.Descriptor, doc *policy.Document) platformVerdict {
+func (s *study) judgePlatform(ctx context.Context, d ocispec.Descriptor) platformVerdict {
 	v := platformVerdict{Platform: platformName(d.Platform), Digest: d.Digest, Reasons: []policy.Reason{}}
 	decision, err := s.gateway.Judge(ctx, s.ref.repo, d.Digest.String())
 	if err != nil {
@@ -129,19 +125,16 @@ func (s *study) judgePlatform(ctx context.Context, d ocispec.Descriptor, doc *po
 	own := s.ref
 	own.tag = ""
 	v.Outcome, v.Cause, v.Reasons = decision.Outcome, decision.Cause, fixed(decision.Reasons, own, d.Digest)
-	v.Attached = s.survey(ctx, d.Digest)
-	v.Attached.hold(doc)
+	v.Attached = s.held(ctx, d.Digest, false)
 	return v
 }
 
-// document is a policy as it was written.
-func (s *study) document(name string) *policy.Document {
-	for i := range s.loaded.Config.Policies {
-		if doc := &s.loaded.Config.Policies[i]; doc.Name == name {
-			return doc
-		}
-	}
-	return nil
+// held is what is attached to a manifest, held against the rule of its repository.
+func (s *study) held(ctx context.Context, d digest.Digest, index bool) attached {
+	a, ev := s.survey(ctx, d)
+	ev.Index = index
+	a.hold(s.made.Policy.Rule(s.ref.repo), policy.Subject{Repo: s.ref.repo, Digest: d}, ev)
+	return a
 }
 
 func newVerdict(ref reference, d ledger.Decision) verdict {
