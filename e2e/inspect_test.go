@@ -71,7 +71,7 @@ policies:
 	var got struct {
 		looked
 		Platforms []struct {
-			Platform string
+			Platform, Outcome string
 			looked
 		}
 		Claims []struct {
@@ -114,9 +114,10 @@ policies:
 	if a := got.Attached.Attestations[0]; a.Counts == nil || *a.Counts || !strings.Contains(a.Why, "asks for no attestation") {
 		t.Errorf("the attestation that nobody asks for counts: %+v", a)
 	}
-	if len(got.Platforms) != 2 {
+	if len(got.Platforms) != 2 || got.Platforms[0].Outcome != "admit" || got.Platforms[1].Outcome != "admit" {
 		t.Errorf("judges %+v", got.Platforms)
 	}
+	gw.run(t, "verify", "up/app:v1").ok(t).has(t, "admitted  linux/amd64", "the index, by what is attached to that")
 	gw.run(t, "inspect", "up/app:v1").ok(t).has(t, "claims of the builder, which nobody signed", "entry ", "to be by", "linux/arm64")
 }
 

@@ -119,6 +119,11 @@ func (a *attached) addOthers(listed []ocispec.Descriptor) {
 	}
 }
 
+// carries reports that some of the manifests are attached here.
+func (a attached) carries(manifests []digest.Digest) bool {
+	return slices.ContainsFunc(slices.Concat(a.Signatures, a.Attestations), func(e exhibit) bool { return slices.Contains(manifests, e.Manifest) })
+}
+
 func (a attached) empty() bool {
 	return len(a.Signatures)+len(a.Attestations)+len(a.Others) == 0 && a.Unknown == ""
 }
