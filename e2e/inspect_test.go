@@ -61,7 +61,7 @@ policies:
 	}})
 	pinned := put(t, up.ref("app:v1"), index)
 	cosign2.signs(t, "release", up.ref("app")+"@"+pinned).ok(t)
-	cosign2.signs(t, "stranger", up.ref("app")+"@"+pinned).ok(t)
+	cosign3.signs(t, "stranger", up.ref("app")+"@"+pinned).ok(t)
 	row{cosign3, true, true, true}.vouch(t, s, up.ref("app")+"@"+pinned)
 	subject := fetchDocument(t, up.ref("app:v1"))
 	attachGarbage(t, up, "app", subject)
@@ -95,7 +95,7 @@ policies:
 	}
 	signatures, attestations, others := got.Attached.Signatures, got.Attached.Attestations, got.Attached.Others
 	if len(signatures) != 2 || !signatures[0].Verified || fmt.Sprint(signatures[0].Authorities) != "[release]" || signatures[0].Format != "sig" ||
-		signatures[1].Verified || signatures[1].Code != "SIGNATURE_INVALID" {
+		signatures[1].Verified || signatures[1].Code != "SIGNATURE_INVALID" || !strings.HasPrefix(signatures[1].Claims, "key ") {
 		t.Errorf("signatures %+v", signatures)
 	}
 	if len(attestations) != 1 || !attestations[0].Verified || attestations[0].PredicateType != reviewed || attestations[0].Log != "http://"+rekorName ||
