@@ -13,7 +13,7 @@ import (
 	"github.com/sealgate/sealgate/verifier"
 )
 
-// attached is all that is attached to one manifest. Its JSON is a promise: see docs/operations.md.
+// attached is all that is attached to one manifest. Its JSON is a promise: see docs/inspect.md.
 type attached struct {
 	Signatures   []exhibit `json:"signatures"`
 	Attestations []exhibit `json:"attestations"`
