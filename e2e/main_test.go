@@ -38,6 +38,8 @@ var suite struct {
 	containerd2 func() (*containerd, error)
 	images      func() (*imageKit, error)
 	keys        func() (*keyRing, error)
+
+	grypeDatabase func() (string, error) // a directory
 }
 
 // debian lists what Debian packages bring. Absolute: another docker may be first on the PATH.
@@ -47,7 +49,7 @@ var debian = []string{
 }
 
 // built lists the tools of ./tools/versions that the tests run.
-var built = []string{"crane", "oras", "registry", "cosign2", "cosign3", "crictl", "containerd"}
+var built = []string{"crane", "oras", "registry", "cosign2", "cosign3", "crictl", "containerd", "grype"}
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -86,6 +88,7 @@ func runAll(m *testing.M) (code int, err error) {
 	suite.containerd2 = sync.OnceValues(startContainerd2)
 	suite.images = sync.OnceValues(newImageKit)
 	suite.keys = sync.OnceValues(newKeyRing)
+	suite.grypeDatabase = sync.OnceValues(makeGrypeDatabase)
 	return m.Run(), nil
 }
 

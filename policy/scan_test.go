@@ -262,6 +262,16 @@ func TestEveryFieldOfAScanMatters(t *testing.T) {
 }
 
 func TestWhatIsWrongWithAScanIsSaidWhereItIs(t *testing.T) {
+	for want, change := range map[string]func(*Document){
+		"[0].push.seal.scan: nothing is scanned; write push.scan, or leave it out":                                   func(d *Document) { d.Push.Seal.Scan = true },
+		"[0].push.seal.sbom: nothing is scanned, so there is no bill of materials; write push.scan, or leave it out": func(d *Document) { d.Push.Seal.SBOM = true },
+	} {
+		doc := full()
+		change(&doc)
+		if _, err := Compile([]Document{doc}, known()); err == nil || faults(t, err)[0] != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	}
 	for want, change := range map[string]func(*ScanDocument){
 		"[0].push.scan: names no scanner; write scanner, or a list of scanners":                                                          func(d *ScanDocument) { d.Scanner = "" },
 		"[0].push.scan.scanners: contradicts scanner; leave one of them out":                                                             func(d *ScanDocument) { d.Scanners = []string{"second"} },

@@ -113,10 +113,14 @@ type Queued struct {
 	name, fingerprint string
 }
 
-// Scan implements what a gateway wants of a scanner: see [Queued.Report].
-func (s *Queued) Scan(ctx context.Context, repo string, m *manifest.Manifest) (policy.Scan, error) {
+// Scan is what a gateway wants of a scanner: what was found, and what can be attested of it. See [Queued.Report].
+func (s *Queued) Scan(ctx context.Context, repo string, m *manifest.Manifest) (policy.Scan, []policy.Statement, error) {
 	report, err := s.Report(ctx, repo, m)
-	return report.Scan, err
+	if err != nil {
+		return policy.Scan{}, nil, err
+	}
+	statements, err := report.Statements(Image{Repo: repo, Manifest: m})
+	return report.Scan, statements, err
 }
 
 // Report returns what is known of an image, or has it scanned. When the caller's time ends, or the queue's patience, the scan
