@@ -5,6 +5,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -16,6 +20,7 @@ import (
 	"github.com/sealgate/sealgate/policy/manifest"
 	"github.com/sealgate/sealgate/verifier/predicate"
 	"github.com/sealgate/sealgate/verifier/scan"
+	"github.com/sealgate/sealgate/verifier/scan/harbor"
 )
 
 // scannerFormats are the reports that are understood, with what their scanners are asked for their version by.
@@ -54,6 +59,9 @@ func (b *builder) openScanners(l *Loaded, registries *upstream.Registries, made 
 
 // openScanner makes one scanner, or says at which key it cannot be made.
 func (b *builder) openScanner(l *Loaded, s Scanner, registries *upstream.Registries, made *built) (scanner scan.Scanner, at string, err error) {
+	if s.Harbor != nil {
+		return b.openHarbor(s, registries)
+	}
 	version := s.Exec.VersionCommand
 	if extra := scannerFormats[s.Exec.Report]; version == nil && extra != nil {
 		version = append([]string{s.Exec.Command[0]}, extra...)
@@ -76,11 +84,69 @@ func (b *builder) openScanner(l *Loaded, s Scanner, registries *upstream.Registr
 	return command, "", nil
 }
 
+// openHarbor makes a scanner of an adapter. Its door listens from then on, as long as the gateway runs.
+func (b *builder) openHarbor(s Scanner, registries *upstream.Registries) (scan.Scanner, string, error) {
+	adapter := s.Harbor
+	token := ""
+	if adapter.TokenFile != "" {
+		raw, err := readPassword(adapter.TokenFile)
+		if err != nil {
+			return nil, ".harbor.token_file", err
+		}
+		token = string(raw)
+	}
+	at, err := url.Parse(adapter.URL)
+	if err != nil {
+		return nil, ".harbor.url", err
+	}
+	door := harbor.NewDoor()
+	if b.queue != nil {
+		if door, err = b.openDoor(adapter.Door.Address); err != nil {
+			return nil, ".harbor.door.address", err
+		}
+	}
+	reached := adapter.Door.URL
+	if reached == "" {
+		reached = "http://" + adapter.Door.Address
+	}
+	return harbor.New(harbor.Options{
+		URL: at, Blobs: registries, Door: door, DoorURL: reached, Bearer: token, Timeout: s.Timeout,
+	}), "", nil
+}
+
+// standingDoor is a door that listens. It knows no image until a scan opens it.
+type standingDoor struct {
+	door   *harbor.Door
+	server *http.Server
+}
+
+// openDoor returns the door at an address, a new one when there is none.
+func (b *builder) openDoor(address string) (*harbor.Door, error) {
+	if standing, ok := b.doors[address]; ok {
+		return standing.door, nil
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	door := harbor.NewDoor()
+	server := &http.Server{
+		Handler: door, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: adminTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // what strangers break off, and blobs that were cut short
+	}
+	go func() { _ = server.Serve(listener) }() // until closed
+	if b.doors == nil {
+		b.doors = map[string]standingDoor{}
+	}
+	b.doors[address] = standingDoor{door, server}
+	return door, nil
+}
+
 // secrets are the files and directories that a scanner must not see.
 func (c *Config) secrets() []string {
 	all := []string{c.Storage.Directory}
 	for path, file := range c.paths() {
-		if *file != "" && (strings.HasSuffix(path, ".key.file") || strings.HasSuffix(path, "password_file") || path == "listen.tls.key" || path == "clients.htpasswd") {
+		if *file != "" && (strings.HasSuffix(path, ".key.file") || strings.HasSuffix(path, "password_file") || strings.HasSuffix(path, "token_file") || path == "listen.tls.key" || path == "clients.htpasswd") {
 			all = append(all, *file)
 		}
 	}
@@ -101,11 +167,29 @@ func (v *validator) scanners(c *Config) {
 		if s.Timeout != 0 && (s.Timeout < 10*time.Second || s.Timeout > time.Hour) {
 			v.add(at+".timeout", "must be between 10s and 1h")
 		}
-		if s.Exec == nil {
-			v.add(at, "has no exec; say how it scans")
-			continue
+		switch {
+		case s.Exec != nil && s.Harbor != nil:
+			v.add(at, "has more than one of exec and harbor; they contradict each other")
+		case s.Exec != nil:
+			v.program(at+".exec", *s.Exec)
+		case s.Harbor != nil:
+			v.adapter(at+".harbor", *s.Harbor)
+		default:
+			v.add(at, "has neither exec nor harbor; say how it scans")
 		}
-		v.program(at+".exec", *s.Exec)
+	}
+}
+
+func (v *validator) adapter(at string, a HarborAdapter) {
+	v.origin(at+".url", a.URL)
+	if a.TokenFile != "" && strings.HasPrefix(a.URL, "http://") && !isLoopback(a.URL) {
+		v.add(at+".token_file", "would travel in plain text; use an https URL")
+	}
+	v.address(at+".door.address", a.Door.Address)
+	if a.Door.URL != "" {
+		v.origin(at+".door.url", a.Door.URL)
+	} else if host, port, err := net.SplitHostPort(a.Door.Address); err == nil && (host == "" || port == "0" || net.ParseIP(host).IsUnspecified()) {
+		v.add(at+".door.url", "is missing, and the address is none that an adapter could reach; say how it gets here")
 	}
 }
 

@@ -22,20 +22,17 @@ import (
 // manifest and its blobs, by digest, with a password that was made for this scan and ends with it. Nothing can be pushed,
 // listed or found out about anything else. It is an [http.Handler], safe for concurrent use.
 type Door struct {
-	blobs scan.Blobs
-
 	mu     sync.Mutex
 	passes map[[sha256.Size]byte]*pass // by the hash of the credential
 }
 
 // NewDoor makes a door that nobody can enter.
-func NewDoor(blobs scan.Blobs) *Door {
-	return &Door{blobs: blobs, passes: map[[sha256.Size]byte]*pass{}}
-}
+func NewDoor() *Door { return &Door{passes: map[[sha256.Size]byte]*pass{}} }
 
 // pass lets somebody see one image.
 type pass struct {
 	image scan.Image
+	blobs scan.Blobs
 	parts map[digest.Digest]ocispec.Descriptor // its configuration and layers
 	ctx   context.Context                      // ends with the pass
 }
@@ -44,11 +41,11 @@ type pass struct {
 const user = "scanner"
 
 // open lets whoever shows the authorization see an image until ctx ends or close is called.
-func (d *Door) open(ctx context.Context, image scan.Image) (authorization string, close func()) {
+func (d *Door) open(ctx context.Context, blobs scan.Blobs, image scan.Image) (authorization string, close func()) {
 	password := rand.Text()
 	authorization = "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 	ctx, cancel := context.WithCancel(ctx)
-	p := &pass{image: image, parts: map[digest.Digest]ocispec.Descriptor{}, ctx: ctx}
+	p := &pass{image: image, blobs: blobs, parts: map[digest.Digest]ocispec.Descriptor{}, ctx: ctx}
 	for _, part := range append([]ocispec.Descriptor{image.Manifest.Config}, image.Manifest.Layers...) {
 		p.parts[part.Digest] = part
 	}
@@ -129,7 +126,7 @@ func (d *Door) serveBlob(w http.ResponseWriter, r *http.Request, p *pass, part o
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
-	body, _, err := d.blobs.OpenBlob(ctx, p.image.Repo, part.Digest)
+	body, _, err := p.blobs.OpenBlob(ctx, p.image.Repo, part.Digest)
 	if err != nil {
 		w.Header().Del("Content-Length")
 		refuse(w, http.StatusBadGateway, "UNKNOWN", "the blob cannot be read")

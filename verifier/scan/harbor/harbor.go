@@ -26,9 +26,10 @@ import (
 	"github.com/sealgate/sealgate/verifier/scan"
 )
 
-// Options say where an adapter is. URL, Door and DoorURL are required.
+// Options say where an adapter is. URL, Blobs, Door and DoorURL are required.
 type Options struct {
 	URL     *url.URL // of the adapter, up to what comes before /api/v1
+	Blobs   scan.Blobs
 	Door    *Door
 	DoorURL string        // how the adapter reaches the door, such as https://gateway:5002
 	Bearer  string        // what the adapter wants to see in Authorization, behind Bearer; empty for nothing
@@ -163,7 +164,7 @@ func (s *Scanner) scan(ctx context.Context, image scan.Image) (scan.Report, erro
 		return scan.Report{}, fmt.Errorf("it makes no vulnerability report of %s", image.Manifest.MediaType)
 	}
 
-	authorization, shut := s.Door.open(ctx, image)
+	authorization, shut := s.Door.open(ctx, s.Blobs, image)
 	defer shut()
 	id, err := s.request(ctx, image, authorization)
 	if err != nil {
