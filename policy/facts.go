@@ -68,6 +68,9 @@ type Scan struct {
 	Packages int
 	Counted  bool
 
+	// Unmatched is what the scanner could not look up, one line each for a person.
+	Unmatched []string
+
 	Findings []Finding
 }
 

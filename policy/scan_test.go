@@ -110,6 +110,7 @@ func TestThreat152_WithoutAScanNothingIsClean(t *testing.T) {
 		"another scanner than the rule's":       {scanning(func(d *ScanDocument) { d.Scanner = "second" }), scanned(), []Code{NotScanned}},
 		"no package was recognised":             {scanning(), later(func(s *Scan) { s.Packages = 0 }), []Code{IncompleteScan}},
 		"nobody counted the packages":           {scanning(), later(func(s *Scan) { s.Counted = false }), []Code{IncompleteScan}},
+		"some packages could not be looked up":  {scanning(), later(func(s *Scan) { s.Unmatched = []string{"npm: the database has nothing of it"} }), []Code{IncompleteScan}},
 		"the database's age is unknown":         {scanning(), later(func(s *Scan) { s.Database = time.Time{} }), []Code{StaleDatabase}},
 		"the database is old":                   {scanning(), later(func(s *Scan) { s.Database = now.Add(-DefaultMaxDatabaseAge - time.Second) }), []Code{StaleDatabase}},
 		"the database is just young enough":     {scanning(), later(func(s *Scan) { s.Database = now.Add(-DefaultMaxDatabaseAge) }), nil},

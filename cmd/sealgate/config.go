@@ -455,11 +455,21 @@ type Scanner struct {
 	// Exec is a program that prints a report. It is run for each image anew, without network, keys and environment.
 	Exec *ScannerProgram `mapstructure:"exec"`
 
+	// Embedded is our own scanner: a child lists the packages, which are looked up in a local database.
+	Embedded *EmbeddedScanner `mapstructure:"embedded"`
+
 	// Harbor is a service that speaks Harbor's Pluggable Scanner API.
 	Harbor *HarborAdapter `mapstructure:"harbor"`
 
 	// Timeout is the longest that a scan may take, between 10s and 1h. Default 5m.
 	Timeout time.Duration `mapstructure:"timeout"`
+}
+
+// EmbeddedScanner is our own scanner.
+type EmbeddedScanner struct {
+	// Database is the directory of its database, which sealgate scan --update-database fills. Default: none, and then
+	// packages are listed and not looked up, which no policy takes for clean.
+	Database string `mapstructure:"database"`
 }
 
 // HarborAdapter is a service that speaks Harbor's Pluggable Scanner API, version 1.1 or 1.2.

@@ -20,6 +20,7 @@ import (
 	"github.com/sealgate/sealgate/policy/manifest"
 	"github.com/sealgate/sealgate/verifier/predicate"
 	"github.com/sealgate/sealgate/verifier/scan"
+	"github.com/sealgate/sealgate/verifier/scan/embedded"
 	"github.com/sealgate/sealgate/verifier/scan/harbor"
 )
 
@@ -62,6 +63,11 @@ func (b *builder) openScanner(l *Loaded, s Scanner, registries *upstream.Registr
 	if s.Harbor != nil {
 		return b.openHarbor(s, registries)
 	}
+	if s.Embedded != nil {
+		return embedded.New(embedded.Options{
+			Blobs: registries, Workplace: b.workplace, Database: s.Embedded.Database, Version: thisBuild().Version, Timeout: s.Timeout,
+		}), "", nil
+	}
 	version := s.Exec.VersionCommand
 	if extra := scannerFormats[s.Exec.Report]; version == nil && extra != nil {
 		version = append([]string{s.Exec.Command[0]}, extra...)
@@ -81,7 +87,7 @@ func (b *builder) openScanner(l *Loaded, s Scanner, registries *upstream.Registr
 			made.warn("a scanner is not pinned: whatever lies at its path is run", "scanner", s.Name)
 		}
 	}
-	return command, "", nil
+	return embedded.Compared{Scanner: command, Blobs: registries, Workplace: b.workplace}, "", nil
 }
 
 // openHarbor makes a scanner of an adapter. Its door listens from then on, as long as the gateway runs.
@@ -167,15 +173,21 @@ func (v *validator) scanners(c *Config) {
 		if s.Timeout != 0 && (s.Timeout < 10*time.Second || s.Timeout > time.Hour) {
 			v.add(at+".timeout", "must be between 10s and 1h")
 		}
+		kinds := 0
+		for _, set := range []bool{s.Exec != nil, s.Harbor != nil, s.Embedded != nil} {
+			if set {
+				kinds++
+			}
+		}
 		switch {
-		case s.Exec != nil && s.Harbor != nil:
-			v.add(at, "has more than one of exec and harbor; they contradict each other")
+		case kinds > 1:
+			v.add(at, "has more than one of embedded, exec and harbor; they contradict each other")
 		case s.Exec != nil:
 			v.program(at+".exec", *s.Exec)
 		case s.Harbor != nil:
 			v.adapter(at+".harbor", *s.Harbor)
-		default:
-			v.add(at, "has neither exec nor harbor; say how it scans")
+		case s.Embedded == nil:
+			v.add(at, "has neither embedded nor exec nor harbor; say how it scans")
 		}
 	}
 }

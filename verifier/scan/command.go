@@ -169,11 +169,11 @@ func (c *Command) scan(ctx context.Context, image Image) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("ask for its version: %w", err)
 	}
-	folder, err := c.Workplace.folder()
+	folder, done, err := c.Workplace.Folder()
 	if err != nil {
 		return Report{}, fmt.Errorf("make room: %w", err)
 	}
-	defer removeAll(folder)
+	defer done()
 	layout := filepath.Join(folder, "layout")
 	if err := WriteLayout(ctx, layout, c.Blobs, image); err != nil {
 		return Report{}, fmt.Errorf("fetch the image: %w", err)
@@ -321,11 +321,11 @@ func (c *Command) ask(ctx context.Context) (versionInfo, error) {
 	if time.Since(c.asked) < versionFor {
 		return c.version, nil
 	}
-	folder, err := c.Workplace.folder()
+	folder, done, err := c.Workplace.Folder()
 	if err != nil {
 		return versionInfo{}, err
 	}
-	defer removeAll(folder)
+	defer done()
 	var raw []byte
 	err = c.run(ctx, folder, c.asks, c.CommandOptions.Version, maxVersion, func(stdout io.Reader) error {
 		raw, err = io.ReadAll(stdout)
