@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -121,6 +122,9 @@ const (
 )
 
 var severityNames = [...]string{"UNKNOWN", "NONE", "LOW", "MEDIUM", "HIGH", "CRITICAL"}
+
+// SeverityNames are the words for severities, the lowest first. UNKNOWN, the last, may be anything.
+func SeverityNames() []string { return append(slices.Clone(severityNames[1:]), severityNames[0]) }
 
 func (s Severity) String() string {
 	if int(s) >= len(severityNames) {

@@ -181,7 +181,9 @@ func (q *scanRule) forbids(f *Finding, v *variables) (bool, error) {
 	return false, nil
 }
 
-// compareFindings orders findings as a person should read them.
+// CompareFindings orders findings as a person should read them: the worst first.
+func CompareFindings(a, b Finding) int { return compareFindings(&a, &b) }
+
 func compareFindings(a, b *Finding) int {
 	exploited := func(f *Finding) int {
 		if f.KnownExploited {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/gateway"
-	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy/manifest"
 	"github.com/sealgate/sealgate/verifier/predicate"
 	"github.com/sealgate/sealgate/verifier/scan"
@@ -42,11 +41,11 @@ func (s Scanner) fingerprint() string {
 }
 
 // openScanners makes the configured scanners. Those that are opened wait for their turn in the builder's queue.
-func (b *builder) openScanners(l *Loaded, registries *upstream.Registries, made *built) (map[string]gateway.Scanner, Problems) {
+func (b *builder) openScanners(l *Loaded, blobs scan.Blobs, made *built) (map[string]gateway.Scanner, Problems) {
 	all := map[string]gateway.Scanner{}
 	var problems Problems
 	for i, s := range l.Config.Scanners {
-		scanner, at, err := b.openScanner(l, s, registries, made)
+		scanner, at, err := b.openScanner(l, s, blobs, made)
 		if err != nil {
 			problems = append(problems, l.problem(fmt.Sprintf("scanners[%d]%s", i, at), "%v", err))
 			continue
@@ -59,13 +58,13 @@ func (b *builder) openScanners(l *Loaded, registries *upstream.Registries, made 
 }
 
 // openScanner makes one scanner, or says at which key it cannot be made.
-func (b *builder) openScanner(l *Loaded, s Scanner, registries *upstream.Registries, made *built) (scanner scan.Scanner, at string, err error) {
+func (b *builder) openScanner(l *Loaded, s Scanner, blobs scan.Blobs, made *built) (scanner scan.Scanner, at string, err error) {
 	if s.Harbor != nil {
-		return b.openHarbor(s, registries)
+		return b.openHarbor(s, blobs)
 	}
 	if s.Embedded != nil {
 		return embedded.New(embedded.Options{
-			Blobs: registries, Workplace: b.workplace, Database: s.Embedded.Database, Version: thisBuild().Version, Timeout: s.Timeout,
+			Blobs: blobs, Workplace: b.workplace, Database: s.Embedded.Database, Version: thisBuild().Version, Timeout: s.Timeout,
 		}), "", nil
 	}
 	version := s.Exec.VersionCommand
@@ -74,7 +73,7 @@ func (b *builder) openScanner(l *Loaded, s Scanner, registries *upstream.Registr
 	}
 	command, err := scan.NewCommand(scan.CommandOptions{
 		Argv: s.Exec.Command, Version: version, Format: predicate.Format(s.Exec.Report), Environment: s.Exec.Environment,
-		Digest: digest.Digest(s.Exec.Digest), Timeout: s.Timeout, Hidden: l.Config.secrets(), Blobs: registries, Workplace: b.workplace,
+		Digest: digest.Digest(s.Exec.Digest), Timeout: s.Timeout, Hidden: l.Config.secrets(), Blobs: blobs, Workplace: b.workplace,
 	})
 	if err != nil {
 		return nil, ".exec.command", err
@@ -87,11 +86,11 @@ func (b *builder) openScanner(l *Loaded, s Scanner, registries *upstream.Registr
 			made.warn("a scanner is not pinned: whatever lies at its path is run", "scanner", s.Name)
 		}
 	}
-	return embedded.Compared{Scanner: command, Blobs: registries, Workplace: b.workplace}, "", nil
+	return embedded.Compared{Scanner: command, Blobs: blobs, Workplace: b.workplace}, "", nil
 }
 
 // openHarbor makes a scanner of an adapter. Its door listens from then on, as long as the gateway runs.
-func (b *builder) openHarbor(s Scanner, registries *upstream.Registries) (scan.Scanner, string, error) {
+func (b *builder) openHarbor(s Scanner, blobs scan.Blobs) (scan.Scanner, string, error) {
 	adapter := s.Harbor
 	token := ""
 	if adapter.TokenFile != "" {
@@ -116,7 +115,7 @@ func (b *builder) openHarbor(s Scanner, registries *upstream.Registries) (scan.S
 		reached = "http://" + adapter.Door.Address
 	}
 	return harbor.New(harbor.Options{
-		URL: at, Blobs: registries, Door: door, DoorURL: reached, Bearer: token, Timeout: s.Timeout,
+		URL: at, Blobs: blobs, Door: door, DoorURL: reached, Bearer: token, Timeout: s.Timeout,
 	}), "", nil
 }
 
