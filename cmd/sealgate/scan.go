@@ -248,7 +248,7 @@ func (o *scanOptions) find(ctx context.Context, loaded *Loaded, b *builder, type
 		if usageError, ok := errors.AsType[*exitError](err); ok {
 			return scan.Image{}, nil, usageError
 		}
-		return scan.Image{}, nil, judgeError(err)
+		return scan.Image{}, nil, upstreamError(err)
 	}
 	return scan.Image{Repo: ref.repo, Manifest: m}, registries, nil
 }

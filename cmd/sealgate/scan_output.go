@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -54,15 +53,11 @@ func (r *scanResult) table(w io.Writer) {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", f.Severity, policy.Printable(f.ID), policy.Printable(f.Package), policy.Printable(f.Version), policy.Printable(fixed))
 	}
 	_ = t.Flush() // a builder takes everything
-	if !isTerminal(w) || os.Getenv("NO_COLOR") != "" {
-		_, _ = io.WriteString(w, text.String())
-		return
-	}
-	i := -1
+	p, i := newPainter(w), -1
 	for line := range strings.Lines(text.String()) { // coloured last: escapes have no width
 		if i >= 0 {
 			word := s.Findings[i].Severity.String()
-			line = "\x1b[" + severityColours[s.Findings[i].Severity] + "m" + word + "\x1b[0m" + strings.TrimPrefix(line, word)
+			line = p.paint(severityColours[s.Findings[i].Severity], word) + strings.TrimPrefix(line, word)
 		}
 		_, _ = io.WriteString(w, line)
 		i++
