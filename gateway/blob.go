@@ -29,6 +29,9 @@ func (g *Gateway) pullBlob(x *exchange) error {
 	if x.signsOnly && !x.t.Head { // whether a blob is there is what an upload begins with
 		return g.pullEvidenceBlob(x)
 	}
+	if err := g.mayReadBlob(x); err != nil {
+		return err
+	}
 	header := http.Header{}
 	if ranges := x.r.Header.Get("Range"); ranges != "" && !x.t.Head {
 		if len(ranges) > maxRange || strings.Contains(ranges, ",") {

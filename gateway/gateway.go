@@ -100,6 +100,8 @@ type Gateway struct {
 	manifests *manifestCache
 	flights   singleflight.Group // manifests on their way, by registry, repository and digest
 	uploads   *ticketOffice
+	fresh     *uploads
+	tags      turns
 	decoys    *decoys
 	texts     *lru.Cache[policy.Subject, bool] // manifests of evidence: whether their layers are text
 	aheads    chan struct{}                    // held by each verification that nobody waits for yet
@@ -122,7 +124,7 @@ func New(o Options) *Gateway {
 		ledger: o.Ledger, log: o.Log, metrics: newMetrics(o.Metrics),
 		externalURL: strings.TrimRight(o.ExternalURL, "/"), externalHost: strings.TrimRight(host, "/"), allowDelete: o.AllowDelete,
 		proxies:   slices.Clone(o.TrustedProxies),
-		manifests: newManifestCache(), uploads: newTicketOffice(), decoys: newDecoys(), texts: texts,
+		manifests: newManifestCache(), uploads: newTicketOffice(), fresh: newUploads(), decoys: newDecoys(), texts: texts,
 		aheads: make(chan struct{}, maxAhead),
 	}
 	o.Metrics.MustRegister(upstreamHealth{&g.regime})

@@ -36,6 +36,11 @@ func (g *Gateway) pushManifest(x *exchange) error {
 	if of, list, ok := evidenceSubject(x.t.Tag); ok {
 		return g.pushEvidenceTag(ctx, x, m, of, list)
 	}
+	give, err := g.holdTag(ctx, x, m)
+	if err != nil {
+		return err
+	}
+	defer give()
 	if x.signsOnly && (!m.IsEvidence() || x.t.Tag != "") { // a tag would name a signature where an image was
 		return g.refuseBeyondSigning(x, policy.Push)
 	}
@@ -52,6 +57,7 @@ func (g *Gateway) pushManifest(x *exchange) error {
 	if err := g.attach(ctx, x, m); err != nil {
 		return err
 	}
+	g.learn(x, m)
 	g.foresee(x, m)
 	return created(x, m)
 }

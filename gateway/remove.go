@@ -46,6 +46,9 @@ func (g *Gateway) deleteManifest(x *exchange) error {
 	if _, _, ok := evidenceSubject(x.t.Tag); ok {
 		return g.protect(x, "the tag holds signatures or attestations")
 	}
+	if err := g.keepTags(x); err != nil {
+		return err
+	}
 	m, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Tag: x.t.Tag, Digest: x.t.Digest})
 	if err != nil {
 		return err
