@@ -109,7 +109,7 @@ func (g *Gateway) mayRead(x *exchange) error {
 	if x.rule.AllowsPull() || x.signsOnly {
 		return nil
 	}
-	return g.enforce(x, ledger.Pull, x.t.Digest, judgement{verdict: x.rule.Judge(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Evidence{Pinned: true}, time.Now())})
+	return g.enforce(x, ledger.Pull, x.t.Digest, judgement{verdict: x.rule.Judge(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Evidence{Pinned: true}, g.clock.now())})
 }
 
 // pullSmallRange serves a range of a blob that could be a manifest: from the whole of it, which can be judged.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/gateway/ledger"
@@ -120,7 +119,7 @@ func (g *Gateway) mayUpload(x *exchange) error {
 	if x.rule.AllowsPush() || x.signs {
 		return nil
 	}
-	return g.enforce(x, ledger.Push, x.t.Digest, judgement{verdict: x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Image{}, time.Now())})
+	return g.enforce(x, ledger.Push, x.t.Digest, judgement{verdict: x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Image{}, g.clock.now())})
 }
 
 // uploadGoesOn tells the client where its upload continues.
