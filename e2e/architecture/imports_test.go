@@ -41,6 +41,7 @@ var may = map[string][]string{
 
 	"verifier/scan/inventory": {"policy", "policy/manifest", "policy/strictjson", "verifier/inspect"},
 	"verifier/scan/osv":       {"policy", "verifier/scan/inventory"},
+	"verifier/scan/sbom":      {"verifier/scan/inventory"},
 	"gateway":                 {"policy", "policy/manifest", "gateway/clients", "gateway/ledger", "gateway/upstream"},
 	"node":                    {},
 	"cmd/sealgate":            {"*"},
