@@ -104,12 +104,14 @@ func New(o Options) *Gateway {
 	if err != nil {
 		panic("gateway: the size of a cache is a positive constant: " + err.Error())
 	}
-	return &Gateway{
+	g := &Gateway{
 		ledger: o.Ledger, log: o.Log, metrics: newMetrics(o.Metrics),
 		externalURL: strings.TrimRight(o.ExternalURL, "/"), externalHost: strings.TrimRight(host, "/"), allowDelete: o.AllowDelete,
 		manifests: newManifestCache(), uploads: newTicketOffice(), decoys: newDecoys(), texts: texts,
 		aheads: make(chan struct{}, maxAhead),
 	}
+	o.Metrics.MustRegister(upstreamHealth{&g.regime})
+	return g
 }
 
 // Enforce replaces the regime. Requests under way end under the one they began with.

@@ -174,6 +174,17 @@ type Registry struct {
 	// TokenHosts are other hosts, or host:port, that may be sent these credentials by https in exchange for a token, such
 	// as gitlab.com for registry.gitlab.com. Docker Hub's is known. Default: none but the registry itself.
 	TokenHosts []string `mapstructure:"token_hosts"`
+
+	// CAFile is a PEM file with the certificates that vouch for the registry's own, its token hosts' and its storage's,
+	// in the place of the system's. Default empty: those of the system.
+	CAFile string `mapstructure:"ca_file"`
+
+	// ClientCertificate is a PEM file with a certificate and its intermediates, to show to the registry itself and to
+	// nobody else. A renewed one is taken without a restart. Default empty: none.
+	ClientCertificate string `mapstructure:"client_certificate"`
+
+	// ClientKey is a PEM file with its private key. Others must not be able to read it.
+	ClientKey string `mapstructure:"client_key"`
 }
 
 // Credentials are one word, or a username with a file that holds the password.

@@ -135,6 +135,7 @@ func (v *validator) registry(at string, r Registry) {
 		v.add(at+".token_hosts", "the embedded registry needs none; leave it out")
 	}
 
+	v.upstreamTLS(at, r)
 	c := r.Credentials
 	switch {
 	case c.word == "" && (c.Username == "" || c.PasswordFile == ""):
@@ -143,6 +144,18 @@ func (v *validator) registry(at string, r Registry) {
 		v.add(at+".credentials", "the embedded registry needs none; leave it out")
 	case c.word != noCredentials && strings.HasPrefix(r.URL, "http://") && !isLoopback(r.URL):
 		v.add(at+".credentials", "would travel in plain text; use an https URL")
+	}
+}
+
+// upstreamTLS wants files of TLS only where there is TLS, and a certificate with its key.
+func (v *validator) upstreamTLS(at string, r Registry) {
+	for _, file := range []struct{ key, path string }{{"ca_file", r.CAFile}, {"client_certificate", r.ClientCertificate}, {"client_key", r.ClientKey}} {
+		if file.path != "" && (r.Embedded || strings.HasPrefix(r.URL, "http://")) {
+			v.add(at+"."+file.key, "means nothing without TLS; use an https URL, or leave it out")
+		}
+	}
+	if (r.ClientCertificate == "") != (r.ClientKey == "") {
+		v.add(at, "has one of client_certificate and client_key; set both, or neither")
 	}
 }
 
