@@ -67,7 +67,7 @@ func TestOurOwnReadersTakeIt(t *testing.T) {
 		write func(Document) ([]byte, error)
 		want  int
 	}{
-		SPDXType:      {SPDX, 7}, // with the image and the system
+		SPDXType:      {SPDX, 7},      // with the image and the system
 		CycloneDXType: {CycloneDX, 5}, // with neither
 	} {
 		facts, err := predicate.Read(predicateType, bytes.NewReader(written(t, c.write, sample())))
