@@ -209,6 +209,12 @@ type ImageDocument struct {
 	// Future finds images that say to be from the future. Default allow.
 	Future string `mapstructure:"future"`
 
+	// Platform finds images whose programs are for another machine than they say. Default allow.
+	Platform string `mapstructure:"platform"`
+
+	// History finds images whose history tells of other layers than they have. Default allow.
+	History string `mapstructure:"history"`
+
 	// Labels are what an image must say about itself.
 	Labels *LabelsDocument `mapstructure:"labels"`
 

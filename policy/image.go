@@ -60,6 +60,12 @@ type Config struct {
 	Volumes []string  // paths
 	Created time.Time // zero when it does not say
 
+	// OS and Architecture are what the image says that it runs on, such as linux and amd64.
+	OS, Architecture string
+
+	// HistoryLayers counts the steps of the history that made a layer, -1 when there is no history.
+	HistoryLayers int
+
 	Findings []ImageFinding // secrets
 }
 
@@ -75,6 +81,11 @@ type Content struct {
 
 	// System is the operating system of the final file system, by its os-release.
 	System System
+
+	// Program is the architecture of the program that the configuration starts, empty where that is no ELF file that is in
+	// the image by its plain name. Programs are those of all executable ELF files in the layers, each once.
+	Program  string
+	Programs []string
 
 	// Findings are what checks found, in the order of the layers.
 	Findings []ImageFinding
@@ -124,6 +135,8 @@ const (
 	CheckPorts         Check = "ports"
 	CheckVolumes       Check = "volumes"
 	CheckFuture        Check = "future"
+	CheckPlatform      Check = "platform"
+	CheckHistory       Check = "history"
 	CheckLabels        Check = "labels"
 	CheckBase          Check = "base"
 )

@@ -91,6 +91,7 @@ func (i Inspector) Inspect(ctx context.Context, repo string, m *manifest.Manifes
 			return policy.Image{}, err
 		}
 		image.Content = files.content()
+		image.Content.Program = files.machine(c.started())
 		if named && len(image.Content.Flaws) == 0 {
 			image.Account = files.account(image.User)
 		}
