@@ -186,7 +186,7 @@ func TestARuleNeedsWhatItsChecksLookAt(t *testing.T) {
 		want  ImageNeeds
 	}{
 		"nothing":         {ImageDocument{}, ImageNeeds{}},
-		"sizes":           {ImageDocument{MaxBytes: 1, MaxLayers: 1}, ImageNeeds{}},
+		"sizes":           {ImageDocument{MaxBytes: 1, MaxLayers: 1}, ImageNeeds{Sizes: true}},
 		"the user":        {ImageDocument{NonRoot: "deny"}, ImageNeeds{Account: true}},
 		"the group":       {ImageDocument{RootGroup: "warn"}, ImageNeeds{Group: true}},
 		"ports":           {ImageDocument{Ports: "warn"}, ImageNeeds{Config: true}},

@@ -224,7 +224,7 @@ type ImageDocument struct {
 	// Exceptions are reviewed and dated permissions to differ from a check.
 	Exceptions []ExceptionDocument `mapstructure:"exceptions"`
 
-	// MaxBytes bounds the sum of the compressed sizes, in bytes. Default 0: no bound.
+	// MaxBytes bounds the sum of the compressed sizes, in bytes. Default 0, no bound.
 	MaxBytes int64 `mapstructure:"max_bytes"`
 
 	// MaxLayers bounds the number of layers. Default 127, which is what storage drivers can stack.

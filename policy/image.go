@@ -19,7 +19,8 @@ type Image struct {
 	// Layers counts the layers.
 	Layers int
 
-	// Bytes sums the sizes of configuration and layers, compressed, as the manifest declares them.
+	// Bytes sums the sizes of configuration and layers, compressed. They are what the manifest declares; that those of the
+	// layers are true was made sure of where layers or sizes were asked for.
 	Bytes int64
 
 	// Account is who the configuration's User is, where that was asked for and takes more than its text; else nil.
@@ -42,6 +43,7 @@ type ImageNeeds struct {
 	Group   bool // and its group
 	Config  bool // all of the configuration
 	Layers  bool // all of the layers
+	Sizes   bool // how large the layers are, and not only what the manifest says
 }
 
 // Account is who a container runs as, by the image's own /etc/passwd and /etc/group.
