@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealgate/sealgate/gateway/upstream/keychain"
 	"github.com/sealgate/sealgate/signer"
 	"github.com/sealgate/sealgate/signer/kms"
 	"github.com/sealgate/sealgate/verifier"
@@ -60,12 +63,44 @@ func (v *validator) listeners(c *Config) {
 	if c.Listen.ExternalURL != "" {
 		v.origin("listen.external_url", c.Listen.ExternalURL)
 	}
-	if tls := c.Listen.TLS; (tls.Certificate == "") != (tls.Key == "") {
-		v.add("listen.tls", "has one file; set certificate and key, or neither")
+	v.tls("listen.tls", c.Listen.TLS)
+	v.tls("admin.tls", c.Admin.TLS)
+	for i, text := range c.Listen.TrustedProxies {
+		if _, err := parsePrefix(text); err != nil {
+			v.add(fmt.Sprintf("listen.trusted_proxies[%d]", i), "is neither an address like 10.0.0.7 nor a network like 10.0.0.0/24, and not all of them")
+		}
+	}
+	asks := c.Admin.TokenFile != "" || c.Admin.TLS.ClientCA != ""
+	if !asks && !isLoopbackAddress(c.Admin.Address) && !c.Admin.UnauthenticatedUnsafe {
+		v.add("admin.address", "is reached from other machines, and everybody there would see the metrics: set admin.token_file or admin.tls.client_ca, or say unauthenticated_unsafe: true")
+	}
+	if asks && c.Admin.UnauthenticatedUnsafe {
+		v.add("admin.unauthenticated_unsafe", "contradicts token_file and client_ca; leave it out")
 	}
 	if c.Storage.Directory == "" {
 		v.add("storage.directory", "is empty; name a directory")
 	}
+}
+
+func (v *validator) tls(path string, t TLS) {
+	if (t.Certificate == "") != (t.Key == "") {
+		v.add(path, "has one file; set certificate and key, or neither")
+	}
+	if t.ClientCA != "" && t.Certificate == "" {
+		v.add(path+".client_ca", "means nothing without certificate and key: clients show certificates over TLS")
+	}
+}
+
+// parsePrefix reads an address or a network. The network of all addresses is none: then anybody could say where he asks from.
+func parsePrefix(text string) (netip.Prefix, error) {
+	if address, err := netip.ParseAddr(text); err == nil && address.Zone() == "" {
+		return netip.PrefixFrom(address.Unmap(), address.Unmap().BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(text)
+	if err == nil && (prefix.Bits() == 0 || prefix != prefix.Masked() || prefix.Addr().Is4In6()) {
+		err = errors.New("not a network")
+	}
+	return prefix, err
 }
 
 func (v *validator) address(path, address string) {
@@ -138,6 +173,7 @@ func (v *validator) registry(at string, r Registry) {
 	}
 
 	v.upstreamTLS(at, r)
+	v.cloud(at, r)
 	c := r.Credentials
 	switch {
 	case c.word == "" && (c.Username == "" || c.PasswordFile == ""):
@@ -155,6 +191,30 @@ func (v *validator) forwarded(c *Config) {
 		if r.Credentials.word == callersOwn && c.Clients.knowSomebody() {
 			v.add(fmt.Sprintf("registries[%d].credentials", i), "caller forwards the credentials that clients show, and with clients they are for the gateway itself; leave one of the two out")
 		}
+	}
+}
+
+// cloud wants a cloud's credentials to go to that cloud's registries, by their whole host.
+func (v *validator) cloud(at string, r Registry) {
+	u, err := url.Parse(r.URL)
+	if err != nil {
+		return // which was said
+	}
+	host := u.Host
+	switch kind := r.Credentials.word; {
+	case kind == amazon && keychain.ECRRegion(host) == "":
+		v.add(at+".credentials", "ecr is for registries like https://123456789012.dkr.ecr.eu-central-1.amazonaws.com")
+	case kind == google && !keychain.IsGoogle(host):
+		v.add(at+".credentials", "gar is for registries like https://europe-docker.pkg.dev")
+	case kind == azure && !keychain.IsAzure(host):
+		v.add(at+".credentials", "acr is for registries like https://acmeprod.azurecr.io")
+	}
+	switch {
+	case r.CredentialHelper == "":
+	case r.Credentials.word != dockerConfig:
+		v.add(at+".credential_helper", "is for credentials: docker-config alone")
+	case !filepath.IsAbs(r.CredentialHelper) || !strings.HasPrefix(filepath.Base(r.CredentialHelper), "docker-credential-"):
+		v.add(at+".credential_helper", "is not an absolute path like /usr/bin/docker-credential-pass")
 	}
 }
 

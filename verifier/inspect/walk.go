@@ -114,7 +114,7 @@ func (w *walker) entry(h *tar.Header) error {
 	if w.bytes += h.Size; h.Size < 0 || w.bytes < 0 {
 		return flaw("its files have sizes that are no sizes")
 	}
-	if err := w.content.bounded(w.bytes); err != nil { // a sparse file is as large as it says
+	if err := w.content.announced(w.bytes); err != nil { // a sparse file is as large as it says
 		return err
 	}
 	if err := w.toc.entry(h, name); err != nil {

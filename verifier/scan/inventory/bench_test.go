@@ -28,9 +28,9 @@ func BenchmarkTake(b *testing.B) {
 		status.WriteString(deb(fmt.Sprintf("package%d", i), "1.0-1", ""))
 	}
 	system = append(system, file("var/lib/dpkg/status", status.String()), program("usr/bin/app", executable))
-	text := strings.Repeat("func main() { println(\"a line of a program that somebody wrote\") } // and says something about it\n", 80)
-	for i := range 3000 {
-		system = append(system, file(fmt.Sprintf("usr/share/source%d/file%d.go", i/100, i), fmt.Sprint(i, text)))
+	for i := range 3000 { // pieces of the same program, as data
+		at := i * 8 << 10 % (len(executable) - 8<<10)
+		system = append(system, file(fmt.Sprintf("usr/share/data%d/file%d", i/100, i), string(executable[at:at+8<<10])))
 	}
 	apps := layer{}
 	for i := range 500 {
