@@ -67,6 +67,7 @@ type check struct {
 	keyed    bool      // by a key, not by a certificate
 	identity *identity // of the certificate; nil with a key
 	verifier *verify.Verifier
+	root     *TrustRoot // whose age matters; nil for none
 }
 
 func newCheck(material root.TrustedMaterial, n needs, identity *identity) (*check, error) {
@@ -75,6 +76,12 @@ func newCheck(material root.TrustedMaterial, n needs, identity *identity) (*chec
 		return nil, err
 	}
 	return &check{material: material, needs: n, keyed: identity == nil, identity: identity, verifier: v}, nil
+}
+
+// under is the check for as long as the root is not too old.
+func (c *check) under(r *TrustRoot) *check {
+	c.root = r
+	return c
 }
 
 // checks are several ways to prove a signature, of which any will do.
@@ -88,7 +95,9 @@ func timed(material root.TrustedMaterial, r *TrustRoot, logged bool, id *identit
 			return nil
 		}
 		c, err := newCheck(material, n, id)
-		all = append(all, c)
+		if err == nil {
+			all = append(all, c.under(r))
+		}
 		return err
 	}
 	err := errors.Join(
@@ -131,6 +140,9 @@ func (c *check) verify(entity verify.SignedEntity, a artifact) (Proof, error) {
 	}
 	if err != nil {
 		return Proof{}, c.explain(entity, a, err)
+	}
+	if stale := c.root.stale(time.Now()); stale != nil {
+		return Proof{}, stale
 	}
 	proof := Proof{}
 	if s := result.Signature.Certificate; s != nil {

@@ -54,7 +54,7 @@ func newKeylessAuthority(name string, k Keyless) (*certificateAuthority, error) 
 		return nil, err
 	}
 	return &certificateAuthority{
-		name: name, checks: checks{c},
+		name: name, checks: checks{c.under(k.Root)},
 		fingerprint: fingerprintOf("keyless", k.Identity, k.Root.fingerprint, c.needs),
 	}, nil
 }
