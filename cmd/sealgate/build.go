@@ -28,6 +28,7 @@ type builder struct {
 	layers     *inspect.Layers // what was found in layers; nil remembers nothing
 	desk       *clients.Desk   // where clients log in; nil until a configuration knows some
 	issuers    map[string]standingIssuer
+	ages       map[string]*age // of trust roots, by name
 }
 
 // built is what a configuration became.
@@ -37,6 +38,7 @@ type built struct {
 	Certificate *tls.Certificate  // nil without TLS
 	Authorities map[string]string // fingerprints by name
 	Audited     []string          // policies in audit mode
+	Roots       trustRoots        // by name, those that are configured, and public-good
 	Warnings    []warning         // what an operator should know
 
 	registries []standingRegistry
@@ -47,7 +49,10 @@ type built struct {
 func (b *builder) build(l *Loaded) (*built, error) {
 	made := &built{}
 	signerKeys, problems := b.loadKeys(l)
-	authorities, fingerprints, more := openAuthorities(l, signerKeys, made.warn)
+	roots, more := b.openTrustRoots(l)
+	problems = append(problems, more...)
+	made.Roots = roots
+	authorities, fingerprints, more := openAuthorities(l, signerKeys, roots, made.warn)
 	problems = append(problems, more...)
 	made.Authorities = fingerprints
 

@@ -31,6 +31,10 @@ type Config struct {
 	// with an empty prefix.
 	Registries []Registry `mapstructure:"registries"`
 
+	// TrustRoots are the Sigstore deployments that authorities may name as their trusted_root, beside public-good and files.
+	// Default: public-good, as it is built in.
+	TrustRoots []TrustRoot `mapstructure:"trust_roots"`
+
 	// Authorities can vouch for an image. Default: gateway, who signs with the signer of that name.
 	Authorities []Authority `mapstructure:"authorities"`
 
@@ -198,6 +202,65 @@ func (c *Credentials) takeWord(word string) error {
 	}
 	c.word = word
 	return nil
+}
+
+// TrustRoot is a Sigstore deployment: whose certificates, logs and timestamps are believed. It is in a file, or given by its
+// parts; the one that is named public-good is built in.
+type TrustRoot struct {
+	// Name is what authorities call it in trusted_root. One named public-good says more about the root that is built in.
+	Name string `mapstructure:"name"`
+
+	// File is a trusted_root.json, or several with a line each. With tuf it holds until the first renewal. Required, unless
+	// instance is set or the name is public-good.
+	File string `mapstructure:"file"`
+
+	// Instance is a deployment of one's own by its keys and certificates.
+	Instance *Instance `mapstructure:"instance"`
+
+	// TUF renews the root from a repository. Without it nothing is ever fetched.
+	TUF *TUF `mapstructure:"tuf"`
+
+	// MaxAge is how old the root may become, such as 2160h: then nothing that it vouches for counts. The age of a root that is
+	// renewed begins with each renewal, that of the one that is built in with its day, that of files when they were written.
+	// Default 0s: as old as may be.
+	MaxAge time.Duration `mapstructure:"max_age"`
+}
+
+// TUF is a repository of The Update Framework that has a trusted_root.json.
+type TUF struct {
+	// URL is where it is. Default for public-good: https://tuf-repo-cdn.sigstore.dev. Required for others.
+	URL string `mapstructure:"url"`
+
+	// Root is a file with the repository's first root.json that is trusted. For public-good it is built in. Required for others.
+	Root string `mapstructure:"root"`
+
+	// Refresh is how often the repository is asked, at least 1m. Default 0s: never; what was kept is used.
+	Refresh time.Duration `mapstructure:"refresh"`
+}
+
+// Instance is a Sigstore deployment of one's own. Each part is believed from the beginning; replacing one takes a file, which
+// has times.
+type Instance struct {
+	// Fulcio are PEM files with a chain each, the certificate that issues first and the root last. Required.
+	Fulcio []string `mapstructure:"fulcio"`
+
+	// Rekor are the transparency logs.
+	Rekor []Rekor `mapstructure:"rekor"`
+
+	// CT are PEM files with the public key of a certificate log each.
+	CT []string `mapstructure:"ct"`
+
+	// TSA are PEM files with the chain of a timestamp authority each, the certificate that stamps first and the root last.
+	TSA []string `mapstructure:"tsa"`
+}
+
+// Rekor is a transparency log.
+type Rekor struct {
+	// URL is what the log calls itself. Nothing is fetched from there.
+	URL string `mapstructure:"url"`
+
+	// Key is a PEM file with its public key.
+	Key string `mapstructure:"key"`
 }
 
 // Authority is somebody whose signature we can check: exactly one of signer, key, keyless, github and certificate is set.
@@ -457,6 +520,7 @@ func defaults() Config {
 		Storage:      Storage{Directory: "sealgate-data"},
 		Clients:      Clients{Anonymous: true},
 		Registries:   []Registry{{Name: "local", Embedded: true, Credentials: Credentials{word: noCredentials}}},
+		TrustRoots:   []TrustRoot{{Name: publicGood}},
 		Authorities:  []Authority{{Name: "gateway", Signer: "gateway"}},
 		Signers:      []Signer{{Name: "gateway", Formats: Formats{"auto"}}},
 		Verification: Verification{CacheTTL: time.Minute, CacheEntries: 100_000},

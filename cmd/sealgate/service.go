@@ -78,7 +78,8 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 	layers := inspect.NewLayers(layerMemory)
 	s.reloader = &reloader{
 		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv, layers: layers},
-		log: s.log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
+		renewals: newRenewals(s.log, metrics),
+		log:      s.log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
 	}
 	made, err := s.reloader.start(loaded)
 	if err != nil {
@@ -164,7 +165,7 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 	s.URL = scheme + "://" + reachable(public.Addr())
 	s.Admin = "http://" + reachable(admin.Addr())
 	s.log.Info("serving", "at", s.URL, "admin", s.Admin, "storage", c.Storage.Directory,
-		"policies", policyNames(c), "policy_version", made.Policy.Version(), "authorities", made.Authorities, "registries", registryNames(c))
+		"policies", policyNames(c), "policy_version", made.Policy.Version(), "authorities", made.Authorities, "trust_roots", made.Roots.days(), "registries", registryNames(c))
 	if host, _, _ := net.SplitHostPort(public.Addr().String()); scheme == "http" && !net.ParseIP(host).IsLoopback() {
 		s.log.Warn("clients on other machines reach this listener in plain text; set listen.tls, or put a proxy with TLS before it")
 	}
@@ -234,10 +235,14 @@ func (s *service) adminHandler(metrics *prometheus.Registry) http.Handler {
 // have [drainTimeout] to end, new ones are refused, and everything is closed.
 func (s *service) wait(ctx context.Context, told <-chan os.Signal) error {
 	reloading, stopReloading := context.WithCancel(ctx)
-	reloaded := make(chan struct{})
+	reloaded, renewed := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(reloaded)
 		s.reloader.run(reloading, told)
+	}()
+	go func() {
+		defer close(renewed)
+		s.reloader.renewals.run(reloading)
 	}()
 
 	var failure error
@@ -248,6 +253,7 @@ func (s *service) wait(ctx context.Context, told <-chan os.Signal) error {
 	s.log.Info("stopping", "requests_have", drainTimeout.String())
 	stopReloading()
 	<-reloaded
+	<-renewed
 	return errors.Join(failure, s.stop())
 }
 

@@ -36,6 +36,7 @@ var may = map[string][]string{
 	"signer":             {"policy", "policy/manifest"},
 	"signer/kms":         {},
 	"verifier":           {"policy", "policy/manifest", "policy/strictjson", "verifier/predicate"},
+	"verifier/tuf":       {},
 	"verifier/inspect":   {"policy", "policy/manifest", "policy/strictjson"},
 	"verifier/predicate": {"policy", "policy/strictjson"},
 
