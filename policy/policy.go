@@ -171,6 +171,7 @@ func (r *Rule) findSealer(known Known) string {
 }
 
 func compilePull(pull PullDocument, known Known, fault func(path, format string, args ...any)) {
+	compileRemaps(pull.Remap, fault)
 	switch by := pull.SignedBy; {
 	case by == nil && len(pull.Attested) == 0 && !pull.AdmitUnverified:
 		fault(".pull", "demands no signature; name who must have signed in signed_by, or say admit_unverified: true")

@@ -101,7 +101,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		return nil, Problems{l.problem("authorities", "%v", err)}
 	}
 
-	proven = proven.WithSameRepository(sameRepository(registries)).WithNeeds(needs(compiled))
+	proven = proven.WithSameRepository(sameRepository(registries, compiled)).WithNeeds(needs(compiled))
 	if !b.alone { // who asks for one image wants to see all that there is
 		proven = proven.WithEnough(func(s policy.Subject, found []policy.Signature) bool { return compiled.Rule(s.Repo).Enough(s, found) })
 	}
@@ -127,11 +127,15 @@ func (b *builder) build(l *Loaded) (*built, error) {
 }
 
 // sameRepository takes a signature for a repository's under the name that clients use and under the one that the registry
-// has it by: who signs around the gateway knows only that.
-func sameRepository(registries *upstream.Registries) func(repo, reference string) bool {
+// has it by: who signs around the gateway knows only that. Under any other name it counts only where the policy says so.
+func sameRepository(registries *upstream.Registries, p *policy.Policy) func(repo, reference string) bool {
 	return func(repo, reference string) bool {
 		_, name, ok := registries.Find(repo)
-		return verifier.SameRepository(repo, reference) || ok && verifier.SameRepository(name, reference)
+		if verifier.SameRepository(repo, reference) || ok && verifier.SameRepository(name, reference) {
+			return true
+		}
+		host, path, ok := verifier.SplitReference(reference)
+		return ok && p.Rule(repo).Remaps(repo, host+"/"+path)
 	}
 }
 
