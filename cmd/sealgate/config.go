@@ -2,6 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sealgate/sealgate/policy"
@@ -40,6 +43,9 @@ type Config struct {
 
 	// Signers are the keys that we sign with. Default: gateway, with the key gateway.key in the storage directory.
 	Signers []Signer `mapstructure:"signers"`
+
+	// Scanners look for vulnerabilities in what is pushed. Default none.
+	Scanners []Scanner `mapstructure:"scanners"`
 
 	// Verification bounds how long and how much of what was proven about images is remembered.
 	Verification Verification `mapstructure:"verification"`
@@ -171,13 +177,24 @@ type Registry struct {
 	// URL is scheme://host[:port] of a registry elsewhere.
 	URL string `mapstructure:"url"`
 
-	// Credentials for that registry: none, docker-config (what `docker login` left), or a username and a password_file.
-	// They go to that URL's host alone. Default none.
+	// Credentials for that registry: none, docker-config (what `docker login` left), caller (those of whoever asks the
+	// gateway, by Basic), or a username and a password_file. They go to that URL's host alone. Default none.
 	Credentials Credentials `mapstructure:"credentials"`
 
 	// TokenHosts are other hosts, or host:port, that may be sent these credentials by https in exchange for a token, such
 	// as gitlab.com for registry.gitlab.com. Docker Hub's is known. Default: none but the registry itself.
 	TokenHosts []string `mapstructure:"token_hosts"`
+
+	// CAFile is a PEM file with the certificates that vouch for the registry's own, its token hosts' and its storage's,
+	// in the place of the system's. Default empty: those of the system.
+	CAFile string `mapstructure:"ca_file"`
+
+	// ClientCertificate is a PEM file with a certificate and its intermediates, to show to the registry itself and to
+	// nobody else. A renewed one is taken without a restart. Default empty: none.
+	ClientCertificate string `mapstructure:"client_certificate"`
+
+	// ClientKey is a PEM file with its private key. Others must not be able to read it.
+	ClientKey string `mapstructure:"client_key"`
 }
 
 // Credentials are one word, or a username with a file that holds the password.
@@ -194,11 +211,15 @@ type Credentials struct {
 const (
 	noCredentials = "none"
 	dockerConfig  = "docker-config"
+	callersOwn    = "caller"
 )
 
+// credentialWords are the kinds of credentials that need no more than a word.
+var credentialWords = []string{noCredentials, dockerConfig, callersOwn}
+
 func (c *Credentials) takeWord(word string) error {
-	if word != noCredentials && word != dockerConfig {
-		return errors.New("is neither none nor docker-config nor {username: ..., password_file: ...}") // may be a secret
+	if !slices.Contains(credentialWords, word) {
+		return fmt.Errorf("is neither %s nor {username: ..., password_file: ...}", strings.Join(credentialWords, " nor ")) // may be a secret
 	}
 	c.word = word
 	return nil
@@ -487,6 +508,41 @@ func (f *Formats) takeWord(word string) error {
 	}
 	*f = Formats{word}
 	return nil
+}
+
+// Scanner is something that looks for vulnerabilities in images.
+type Scanner struct {
+	// Name is what policies call it.
+	Name string `mapstructure:"name"`
+
+	// Exec is a program that prints a report. It is run for each image anew, without network, keys and environment.
+	Exec *ScannerProgram `mapstructure:"exec"`
+
+	// Timeout is the longest that a scan may take, between 10s and 1h. Default 5m.
+	Timeout time.Duration `mapstructure:"timeout"`
+}
+
+// ScannerProgram is a scanner that is a program, such as Trivy or Grype.
+type ScannerProgram struct {
+	// Command is the program, by an absolute path or a name in the usual directories, and its arguments. {layout} stands
+	// for the image, a directory that is an OCI layout, and has to be among them; {report} for the file that the report
+	// is to be written to, without which it is read from standard output; {sbom} for one that a bill of materials in
+	// CycloneDX is to be written to, for scanners whose report does not count the packages that they saw.
+	Command []string `mapstructure:"command"`
+
+	// Report is what the report is written in: trivy, grype or sarif.
+	Report string `mapstructure:"report"`
+
+	// VersionCommand says in JSON which version scanner and database have. Default for trivy: its version -f json, for
+	// grype: its db status -o json, for sarif: none.
+	VersionCommand []string `mapstructure:"version_command"`
+
+	// Environment lists NAME=VALUE for the program, which has no other environment. No secrets: it is run on what
+	// anybody pushed.
+	Environment []string `mapstructure:"environment"`
+
+	// Digest pins the program's file: sha256: and 64 digits. Default: whatever lies there is run.
+	Digest string `mapstructure:"digest"`
 }
 
 // Verification bounds what is remembered of what was proven.

@@ -160,6 +160,9 @@ func (c *Config) paths() map[string]*string {
 	}
 	for i := range c.Registries {
 		all[fmt.Sprintf("registries[%d].credentials.password_file", i)] = &c.Registries[i].Credentials.PasswordFile
+		all[fmt.Sprintf("registries[%d].ca_file", i)] = &c.Registries[i].CAFile
+		all[fmt.Sprintf("registries[%d].client_certificate", i)] = &c.Registries[i].ClientCertificate
+		all[fmt.Sprintf("registries[%d].client_key", i)] = &c.Registries[i].ClientKey
 	}
 	for i := range c.Authorities {
 		a, at := &c.Authorities[i], fmt.Sprintf("authorities[%d]", i)

@@ -74,7 +74,7 @@ func (g schemaGenerator) of(t reflect.Type) map[string]any {
 	case t.Kind() == reflect.Pointer:
 		return g.of(t.Elem())
 	case t == reflect.TypeFor[Credentials]():
-		return oneOf(map[string]any{"enum": []string{noCredentials, dockerConfig}}, g.object(t))
+		return oneOf(map[string]any{"enum": credentialWords}, g.object(t))
 	case t == reflect.TypeFor[Formats]():
 		return oneOf(map[string]any{"const": "auto"}, map[string]any{
 			"type": "array", "minItems": 1, "uniqueItems": true, "items": map[string]any{"enum": []string{"bundle", "tag"}},
@@ -107,10 +107,16 @@ var enums = map[string][]string{
 	"ImageDocument.Paths": actions, "ImageDocument.WorldWritable": actions, "ImageDocument.Minimal": actions,
 	"ImageDocument.Caches": actions, "ImageDocument.EndOfLife": actions, "ImageDocument.Ports": actions,
 	"ImageDocument.Volumes": actions, "ImageDocument.Future": actions,
-	"AllowDocument.May": {"pull", "push", "delete", "sign"},
+	"AllowDocument.May":     {"pull", "push", "delete", "sign"},
+	"ScannerProgram.Report": {"grype", "sarif", "trivy"},
+	"ScanDocument.Fixable":  thresholds, "ScanDocument.Unfixable": thresholds,
+	"ScanDocument.KnownExploited": {"allow", "deny"}, "ScanDocument.OnIncomplete": {"warn", "deny"},
 }
 
-var actions = []string{"allow", "warn", "deny"}
+var (
+	actions    = []string{"allow", "warn", "deny"}
+	thresholds = []string{"low", "medium", "high", "critical", "never"}
+)
 
 func (g schemaGenerator) object(t reflect.Type) map[string]any {
 	properties := map[string]any{}

@@ -34,8 +34,10 @@ func (l *Loaded) validate() Problems {
 	v.clients(c)
 	v.registries(c)
 	v.trustRoots(c)
+	v.forwarded(c)
 	v.authorities(c)
 	v.signers(c)
+	v.scanners(c)
 	v.verification(c.Verification)
 	v.policies(c)
 	return v.problems
@@ -136,6 +138,7 @@ func (v *validator) registry(at string, r Registry) {
 		v.add(at+".token_hosts", "the embedded registry needs none; leave it out")
 	}
 
+	v.upstreamTLS(at, r)
 	c := r.Credentials
 	switch {
 	case c.word == "" && (c.Username == "" || c.PasswordFile == ""):
@@ -144,6 +147,27 @@ func (v *validator) registry(at string, r Registry) {
 		v.add(at+".credentials", "the embedded registry needs none; leave it out")
 	case c.word != noCredentials && strings.HasPrefix(r.URL, "http://") && !isLoopback(r.URL):
 		v.add(at+".credentials", "would travel in plain text; use an https URL")
+	}
+}
+
+// forwarded refuses to forward what clients show where it is for us.
+func (v *validator) forwarded(c *Config) {
+	for i, r := range c.Registries {
+		if r.Credentials.word == callersOwn && c.Clients.knowSomebody() {
+			v.add(fmt.Sprintf("registries[%d].credentials", i), "caller forwards the credentials that clients show, and with clients they are for the gateway itself; leave one of the two out")
+		}
+	}
+}
+
+// upstreamTLS wants files of TLS only where there is TLS, and a certificate with its key.
+func (v *validator) upstreamTLS(at string, r Registry) {
+	for _, file := range []struct{ key, path string }{{"ca_file", r.CAFile}, {"client_certificate", r.ClientCertificate}, {"client_key", r.ClientKey}} {
+		if file.path != "" && (r.Embedded || strings.HasPrefix(r.URL, "http://")) {
+			v.add(at+"."+file.key, "means nothing without TLS; use an https URL, or leave it out")
+		}
+	}
+	if (r.ClientCertificate == "") != (r.ClientKey == "") {
+		v.add(at, "has one of client_certificate and client_key; set both, or neither")
 	}
 }
 

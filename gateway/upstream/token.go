@@ -33,13 +33,17 @@ func (c *credentials) token(ctx context.Context, wanted *challenge, scopes []str
 		return nil, err
 	}
 
-	resp, err := c.transport.RoundTrip(req)
+	transport := c.elsewhere
+	if sameOrigin(req.URL, c.origin) {
+		transport = c.transport
+	}
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for a token: %w", req.URL.Host, &wireError{err})
 	}
 	defer discard(resp)
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask %s for a token: status %d", req.URL.Host, resp.StatusCode)
+		return nil, c.refusal(resp.StatusCode, fmt.Errorf("ask %s for a token: status %d", req.URL.Host, resp.StatusCode))
 	}
 	made, err := readToken(resp.Body)
 	if err != nil {
