@@ -40,6 +40,8 @@ type needs struct {
 	integrated bool // a log's promise of a time, and it verifies
 	timestamp  bool // a timestamp, and it verifies
 	now        bool // everything is valid now
+
+	logs, stamps int // of how many different logs and timestamp authorities; less than one is one
 }
 
 func (n needs) options() []verify.VerifierOption {
@@ -49,11 +51,11 @@ func (n needs) options() []verify.VerifierOption {
 			options = append(options, o)
 		}
 	}
-	with(n.log, verify.WithTransparencyLog(1))
+	with(n.log, verify.WithTransparencyLog(max(n.logs, 1)))
 	with(n.sct, verify.WithSignedCertificateTimestamps(1))
 	with(n.time, verify.WithObserverTimestamps(1))
 	with(n.integrated, verify.WithIntegratedTimestamps(1))
-	with(n.timestamp, verify.WithSignedTimestamps(1))
+	with(n.timestamp, verify.WithSignedTimestamps(max(n.stamps, 1)))
 	with(n.now, verify.WithCurrentTime())
 	with(!n.time && !n.integrated && !n.timestamp && !n.now, verify.WithNoObserverTimestamps())
 	return options

@@ -92,7 +92,7 @@ func (c *check) explain(entity verify.SignedEntity, a artifact, err error) *Fail
 
 	var times []time.Time
 	if c.needs.log {
-		logged, logErr := verify.VerifyTlogEntry(entity, c.material, 1, true)
+		logged, logErr := verify.VerifyTlogEntry(entity, c.material, max(c.needs.logs, 1), true)
 		if logErr != nil {
 			return c.explainLog(entity, logErr)
 		}
@@ -111,7 +111,7 @@ func (c *check) explain(entity verify.SignedEntity, a artifact, err error) *Fail
 		for _, at := range stamps {
 			times = append(times, at.Time)
 		}
-		missing := len(times) == 0 || c.needs.timestamp && len(stamps) == 0
+		missing := len(times) == 0 || c.needs.timestamp && len(stamps) < max(c.needs.stamps, 1)
 		switch {
 		case missing && len(bad) > 0:
 			return failure(TimestampInvalid, "has a timestamp that does not verify: %v", errors.Join(bad...))

@@ -139,7 +139,7 @@ func openKeyless(name string, k Keyless, roots trustRoots) (made verifier.Author
 			SourceRepository: k.SourceRepository, SourceRef: k.SourceRef, Workflow: k.Workflow, Trigger: k.Trigger,
 			SourceRepositoryID: k.SourceRepositoryID, SourceOwner: k.SourceOwner, SourceOwnerID: k.SourceOwnerID, Runner: k.Runner,
 		},
-		Root:                         trusted,
+		Root: trusted, Logs: k.TransparencyLogs, Timestamps: k.Timestamps,
 		WithoutTransparencyLogUnsafe: k.WithoutTransparencyLogUnsafe, WithoutSCTUnsafe: k.WithoutSCTUnsafe,
 	})
 	return made, ".keyless", err

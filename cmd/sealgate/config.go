@@ -382,6 +382,12 @@ type Keyless struct {
 	// trusted_root.json. Default public-good.
 	TrustedRoot string `mapstructure:"trusted_root"`
 
+	// TransparencyLogs is of how many different logs an entry is wanted. Default 1.
+	TransparencyLogs int `mapstructure:"transparency_logs"`
+
+	// Timestamps is of how many different timestamp authorities a timestamp is wanted. Default 0: a log's time will do.
+	Timestamps int `mapstructure:"timestamps"`
+
 	// WithoutTransparencyLogUnsafe accepts signatures that are in no transparency log: whoever steals the identity signs
 	// unseen. A timestamp authority must say the time then. Default false.
 	WithoutTransparencyLogUnsafe bool `mapstructure:"without_transparency_log_unsafe"`
