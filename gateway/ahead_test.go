@@ -104,3 +104,16 @@ func TestThreat090_APanicAheadEndsNothing(t *testing.T) {
 		r.want(http.StatusInternalServerError, "GET", "/v2/prod/app/manifests/"+im.digest.String(), nil)
 	}
 }
+
+// A signature outlives its image: that it is there says nothing about whether the image is.
+func TestCosign542_AnImageThatIsGoneIsNotFoundThoughItsSignatureIsThere(t *testing.T) {
+	r := newRig(t, sealing())
+	im := newImage("65532", "an image")
+	r.bypass("prod/app", "v1", im)
+	r.sealAround("prod/app", im)
+	if err := r.registries.DeleteManifest(t.Context(), "prod/app", im.digest.String()); err != nil {
+		t.Fatal(err)
+	}
+	r.want(http.StatusNotFound, "GET", "/v2/prod/app/manifests/"+im.digest.String(), nil)
+	r.want(http.StatusNotFound, "HEAD", "/v2/prod/app/manifests/"+im.digest.String(), nil)
+}
