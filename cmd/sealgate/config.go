@@ -225,9 +225,15 @@ type Registry struct {
 	// URL is scheme://host[:port] of a registry elsewhere.
 	URL string `mapstructure:"url"`
 
-	// Credentials for that registry: none, docker-config (what `docker login` left), caller (those of whoever asks the
-	// gateway, by Basic), or a username and a password_file. They go to that URL's host alone. Default none.
+	// Credentials for that registry: none, docker-config (what `docker login` left), ecr, gar or acr (what the machine is at
+	// Amazon, Google or Azure), caller (those of whoever asks the gateway, by Basic), or a username and a password_file.
+	// They go to that URL's host alone. Default none.
 	Credentials Credentials `mapstructure:"credentials"`
+
+	// CredentialHelper is the one program that docker-config may run for this registry, by its absolute path, such as
+	// /usr/bin/docker-credential-pass, where docker's configuration has the credentials kept by it. It sees the environment
+	// without our own variables. Default empty: none is run.
+	CredentialHelper string `mapstructure:"credential_helper"`
 
 	// TokenHosts are other hosts, or host:port, that may be sent these credentials by https in exchange for a token, such
 	// as gitlab.com for registry.gitlab.com. Docker Hub's is known. Default: none but the registry itself.
@@ -259,11 +265,14 @@ type Credentials struct {
 const (
 	noCredentials = "none"
 	dockerConfig  = "docker-config"
+	amazon        = "ecr"
+	google        = "gar"
+	azure         = "acr"
 	callersOwn    = "caller"
 )
 
 // credentialWords are the kinds of credentials that need no more than a word.
-var credentialWords = []string{noCredentials, dockerConfig, callersOwn}
+var credentialWords = []string{noCredentials, dockerConfig, amazon, google, azure, callersOwn}
 
 func (c *Credentials) takeWord(word string) error {
 	if !slices.Contains(credentialWords, word) {
