@@ -581,8 +581,43 @@ type Scanner struct {
 	// Exec is a program that prints a report. It is run for each image anew, without network, keys and environment.
 	Exec *ScannerProgram `mapstructure:"exec"`
 
+	// Embedded is our own scanner: a child lists the packages, which are looked up in a local database.
+	Embedded *EmbeddedScanner `mapstructure:"embedded"`
+
+	// Harbor is a service that speaks Harbor's Pluggable Scanner API.
+	Harbor *HarborAdapter `mapstructure:"harbor"`
+
 	// Timeout is the longest that a scan may take, between 10s and 1h. Default 5m.
 	Timeout time.Duration `mapstructure:"timeout"`
+}
+
+// EmbeddedScanner is our own scanner.
+type EmbeddedScanner struct {
+	// Database is the directory of its database, which sealgate scan --update-database fills. Default: none, and then
+	// packages are listed and not looked up, which no policy takes for clean.
+	Database string `mapstructure:"database"`
+}
+
+// HarborAdapter is a service that speaks Harbor's Pluggable Scanner API, version 1.1 or 1.2.
+type HarborAdapter struct {
+	// URL is scheme://host[:port] of the adapter, before /api/v1. Required.
+	URL string `mapstructure:"url"`
+
+	// TokenFile holds what the adapter wants to see as a Bearer token. Others must not be able to read it. Default: none.
+	TokenFile string `mapstructure:"token_file"`
+
+	// Door is a listener where the adapter pulls what it is to scan: one image at a time, with a password for one scan.
+	Door Door `mapstructure:"door"`
+}
+
+// Door is a listener for scanners.
+type Door struct {
+	// Address is host:port to listen at. It speaks plain HTTP: keep it on loopback, inside, or behind a proxy with TLS.
+	// Required.
+	Address string `mapstructure:"address"`
+
+	// URL is how the adapter reaches it: scheme://host[:port]. Default: http:// and the address.
+	URL string `mapstructure:"url"`
 }
 
 // ScannerProgram is a scanner that is a program, such as Trivy or Grype.

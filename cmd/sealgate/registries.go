@@ -130,8 +130,14 @@ func (b *builder) keep(made *built) error {
 // drop closes what was opened for a regime that will not be.
 func (b *builder) drop(made *built) { _ = closeAll(made.registries, b.registries) } // nothing was sent yet
 
-// close closes all registries.
-func (b *builder) close() error { return closeAll(b.registries, nil) }
+// close closes all registries, and the doors of scanners.
+func (b *builder) close() error {
+	errs := []error{closeAll(b.registries, nil)}
+	for _, standing := range b.doors {
+		errs = append(errs, standing.server.Close())
+	}
+	return errors.Join(errs...)
+}
 
 func closeAll(registries, except []standingRegistry) error {
 	kept := map[*upstream.Registry]bool{}
