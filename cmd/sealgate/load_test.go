@@ -250,6 +250,8 @@ func TestContentThatContradictsItselfIsRefusedWithItsLine(t *testing.T) {
 		{"two places for a password", onePolicy + "signers: [{name: gateway, key: {password_env: A, password_file: b}}]\n", ":5: signers[0].key.password_env: contradicts password_file"},
 		{"an unknown format", onePolicy + "signers: [{name: gateway, formats: [tarball]}]\n", ":5: signers[0].formats: format \"tarball\""},
 		{"no format", onePolicy + "signers: [{name: gateway, formats: []}]\n", ":5: signers[0].formats: is an empty list"},
+		{"an outage for ever", onePolicy + "verification: {outage_ttl: 169h}\n", ":5: verification.outage_ttl: must be between 0s, which decides nothing in an outage, and 168h"},
+		{"a negative outage", onePolicy + "verification: {outage_ttl: -1s}\n", ":5: verification.outage_ttl: must be between 0s"},
 		{"a cache for ever", onePolicy + "verification: {cache_ttl: 24h}\n", ":5: verification.cache_ttl: must be between 1s and 1h"},
 		{"a cache of nothing", onePolicy + "verification: {cache_entries: 0}\n", ":5: verification.cache_entries: must be between"},
 	} {

@@ -88,7 +88,8 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 	}
 	queue := scan.NewQueue(scan.QueueOptions{Log: s.log, Metrics: metrics})
 	s.reloader = &reloader{
-		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv, layers: layers, queue: queue, workplace: workplace},
+		load: reload, enforce: s.Gateway.Enforce,
+		builder:  &builder{getenv: os.Getenv, layers: layers, ledger: memory, queue: queue, workplace: workplace},
 		renewals: newRenewals(s.log, metrics),
 		log:      s.log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
 	}
