@@ -155,7 +155,7 @@ func (c *check) verify(entity verify.SignedEntity, a artifact) (Proof, error) {
 	if stale := c.root.stale(time.Now()); stale != nil {
 		return Proof{}, stale
 	}
-	proof := Proof{}
+	proof := Proof{Until: c.root.until()}
 	if s := result.Signature.Certificate; s != nil {
 		proof.Signer = signerName(*s)
 	}

@@ -95,6 +95,16 @@ func TestThreat086_ARootThatIsTooOldVouchesForNothing(t *testing.T) {
 		})
 	}
 
+	// What it proves is proven until it is too old.
+	subject, m := aSubject(), newMemory()
+	_, bundle := s.signed(t, by, subject)
+	m.refer(t, subject, s.bundle(t, bundle), nil)
+	day := time.Now().Add(-time.Hour)
+	ev := verified(t, newVerifier(t, m, newKeyless(t, fresh.WithMaxAge(func() time.Time { return day }, most), nil)...), subject)
+	if !ev.Until.Equal(day.Add(most)) {
+		t.Errorf("proven until %v, want %v", ev.Until, day.Add(most))
+	}
+
 	// A root that is found to be the newest again grows younger, without anything being built anew.
 	at := time.Now().Add(-2 * most)
 	authorities := newKeyless(t, fresh.WithMaxAge(func() time.Time { return at }, most), nil)

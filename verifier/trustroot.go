@@ -33,6 +33,14 @@ func (r *TrustRoot) WithMaxAge(dated func() time.Time, most time.Duration) *Trus
 	return &aged
 }
 
+// until is when the root will be too old, as things stand; zero where its age does not matter.
+func (r *TrustRoot) until() time.Time {
+	if r == nil || r.dated == nil {
+		return time.Time{}
+	}
+	return r.dated().Add(r.most)
+}
+
 // stale is the failure of a root that is too old, nil for one that is not. A clock that stands before the root's day knows no
 // age, and nothing is believed by it.
 func (r *TrustRoot) stale(now time.Time) *Failure {
