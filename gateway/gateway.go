@@ -7,6 +7,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
@@ -82,6 +84,9 @@ type Options struct {
 	// TrustedProxies are whose X-Forwarded-For is believed. None by default: anybody can send one.
 	TrustedProxies []netip.Prefix
 
+	// Patience is how long a client may neither send nor take a byte of a body. Zero stands for a minute.
+	Patience time.Duration
+
 	// AllowDelete lets clients delete manifests, tags and blobs. What protects an image stays undeletable.
 	AllowDelete bool
 }
@@ -95,6 +100,7 @@ type Gateway struct {
 	externalHost string
 	allowDelete  bool
 	proxies      []netip.Prefix
+	patience     time.Duration
 
 	regime    atomic.Pointer[Regime]
 	manifests *manifestCache
@@ -121,7 +127,7 @@ func New(o Options) *Gateway {
 	g := &Gateway{
 		ledger: o.Ledger, log: o.Log, metrics: newMetrics(o.Metrics),
 		externalURL: strings.TrimRight(o.ExternalURL, "/"), externalHost: strings.TrimRight(host, "/"), allowDelete: o.AllowDelete,
-		proxies:   slices.Clone(o.TrustedProxies),
+		proxies: slices.Clone(o.TrustedProxies), patience: cmp.Or(o.Patience, time.Minute),
 		manifests: newManifestCache(), uploads: newTicketOffice(), decoys: newDecoys(), texts: texts,
 		aheads: make(chan struct{}, maxAhead),
 	}
@@ -171,6 +177,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 
 	answered := &statusWriter{ResponseWriter: w}
+	if r.ContentLength != 0 { // whoever reads the body sets a later one; whoever does not leaves the rest of it to the server
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(g.patience))
+	}
+	if r.ProtoMajor == 2 { // in HTTP/1 the listener's sockets see to it
+		answered.patience = g.patience
+	}
 	t, err := parse(r)
 	defer func() { g.metrics.request(t.Kind, answered.status) }()
 	defer g.recover(answered, r, &t)
@@ -253,7 +265,8 @@ func (g *Gateway) ping(x *exchange) error {
 // statusWriter remembers whether and how a request was answered. It keeps the way for zero-copy writes open.
 type statusWriter struct {
 	http.ResponseWriter
-	status int
+	status   int
+	patience time.Duration // for which one write may wait for the client; zero: for ever
 }
 
 func (w *statusWriter) WriteHeader(status int) {
@@ -265,6 +278,9 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
+	if w.patience > 0 {
+		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.patience))
+	}
 	return w.ResponseWriter.Write(b)
 }
 
@@ -272,6 +288,9 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 func (w *statusWriter) ReadFrom(from io.Reader) (int64, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
+	}
+	if w.patience > 0 {
+		return io.Copy(struct{ io.Writer }{w}, from) // each write on its own
 	}
 	return io.Copy(w.ResponseWriter, from)
 }
