@@ -373,6 +373,8 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Push.Image.MaxLayers", nil, func(d *Document) { d.Push.Image.MaxLayers = 1 }, pushes(good)},
 		{"Push.Seal", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
 		{"Push.Seal.Signer", nil, func(d *Document) { d.Push.Seal.Signer = "spare" }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
+		{"Push.Seal.Scan", scans, func(d *Document) { d.Push.Seal.Scan = true }, func(p *Policy) any { return p.Rule("prod/app").Attests(ScanByCosign) }},
+		{"Push.Seal.SBOM", scans, func(d *Document) { d.Push.Seal.SBOM = true }, func(p *Policy) any { return p.Rule("prod/app").Attests("https://cyclonedx.org/bom") }},
 		{"Push.Seal.Summary", nil, func(d *Document) { d.Push.Seal.Summary = false }, func(p *Policy) any { return p.Rule("prod/app").Summarizes() }},
 		{"Push.AcceptUnsealed", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
 	} {
@@ -393,6 +395,8 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		}
 	})
 }
+
+func scans(d *Document) { d.Push.Scan = &ScanDocument{Scanner: "default"} }
 
 func allowed(client, right string) []AllowDocument {
 	return []AllowDocument{{Clients: []string{client}, May: []string{right}}}

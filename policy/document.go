@@ -321,6 +321,12 @@ type SealDocument struct {
 	// Signer is the configured name of the signer.
 	Signer string `mapstructure:"signer"`
 
+	// Scan attests what the scanners found. It needs push.scan. Default false.
+	Scan bool `mapstructure:"scan"`
+
+	// SBOM attests the bill of materials of those scanners that write one. It needs push.scan. Default false.
+	SBOM bool `mapstructure:"sbom"`
+
 	// Summary attests the verdict as well: SLSA's verification summary, which says under which policy, when, on what grounds
 	// and for whom the image was admitted. Default false.
 	Summary bool `mapstructure:"summary"`

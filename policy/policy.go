@@ -235,8 +235,13 @@ func (r *Rule) compilePush(known Known, fault func(path, format string, args ...
 		}
 	}
 
-	if push.Scan != nil {
+	switch seal := push.Seal; {
+	case push.Scan != nil:
 		r.compileScan(*push.Scan, known, fault)
+	case seal != nil && seal.Scan:
+		fault(".push.seal.scan", "nothing is scanned; write push.scan, or leave it out")
+	case seal != nil && seal.SBOM:
+		fault(".push.seal.sbom", "nothing is scanned, so there is no bill of materials; write push.scan, or leave it out")
 	}
 	image := &push.Image
 	r.compileImage(image, known, fault)
@@ -310,6 +315,20 @@ func (r *Rule) Signer() string {
 		return ""
 	}
 	return r.push.Seal.Signer
+}
+
+// Attests reports that the seal says what a scanner found, by the type of a statement about it.
+func (r *Rule) Attests(predicateType string) bool {
+	if r.Signer() == "" {
+		return false
+	}
+	switch KindOf(predicateType) {
+	case KindScan:
+		return r.push.Seal.Scan
+	case KindSBOM:
+		return r.push.Seal.SBOM
+	}
+	return false
 }
 
 // Summarizes reports that the seal says why the image was admitted.
