@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,20 +103,34 @@ func (v *vouching) fill(dir, name string) {
 	}
 }
 
-// outside is an address of this machine that is not on loopback: for loopback docker takes no certificates.
-func outside(t *testing.T) net.IP {
-	t.Helper()
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
+// outsideAddresses are those of this machine that are not on loopback.
+func outsideAddresses() (list []net.IP) {
+	all, _ := net.InterfaceAddrs() // none where they cannot be read
 	for _, one := range all {
 		if network, ok := one.(*net.IPNet); ok && network.IP.To4() != nil && network.IP.IsGlobalUnicast() {
-			return network.IP
+			list = append(list, network.IP)
 		}
 	}
-	t.Fatal("this machine has no address but loopback's, for which docker takes no certificates")
-	return nil
+	return list
+}
+
+// ownAddresses are the same for NO_PROXY.
+func ownAddresses() string {
+	var list []string
+	for _, ip := range outsideAddresses() {
+		list = append(list, ip.String())
+	}
+	return strings.Join(list, ",")
+}
+
+// outside is an address of this machine for which docker takes certificates: for loopback it takes none.
+func outside(t *testing.T) net.IP {
+	t.Helper()
+	list := outsideAddresses()
+	if len(list) == 0 {
+		t.Fatal("this machine has no address but loopback's, for which docker takes no certificates")
+	}
+	return list[0]
 }
 
 func TestThreat124_NodesShowACertificate(t *testing.T) {
