@@ -22,6 +22,7 @@ type gateway struct {
 	dir     string
 	tls     string // the section of that name, empty for plain HTTP
 	process *process
+	inside  *namespace // nil: the machine's own network
 }
 
 // startGateway serves under a configuration. The listeners and the storage are the harness's; the rest is as written. The
@@ -65,7 +66,11 @@ func (g *gateway) configure(t *testing.T, sections string) {
 // start serves until stop or the test's end.
 func (g *gateway) start(t *testing.T) {
 	t.Helper()
-	p, err := startProcess(filepath.Join(g.dir, "log"), nil, suite.sealgate, "serve", "--config", g.path("sealgate.yaml"))
+	name, args, env := suite.sealgate, []string{"serve", "--config", g.path("sealgate.yaml")}, []string(nil)
+	if g.inside != nil {
+		name, args, env = "/usr/sbin/ip", append([]string{"netns", "exec", g.inside.name, suite.sealgate}, args...), []string{"HTTPS_PROXY="}
+	}
+	p, err := startProcess(filepath.Join(g.dir, "log"), env, name, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +81,7 @@ func (g *gateway) start(t *testing.T) {
 			t.Logf("the gateway complained:\n%s\nits log ends with:\n%s", p.complaints(), p.tail())
 		}
 	})
-	if err := p.ready(func() bool { return answers("http://" + g.admin + "/readyz") }); err != nil {
+	if err := p.ready(func() bool { return answersTo(g.http(), "http://"+g.admin+"/readyz") }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -140,12 +145,20 @@ func (g *gateway) ask(t *testing.T, method, path string) *http.Response {
 		t.Fatal(err)
 	}
 	r.Header.Set("Accept", accept)
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := g.http().Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = resp.Body.Close() })
 	return resp
+}
+
+// http is a client that reaches the gateway.
+func (g *gateway) http() *http.Client {
+	if g.inside != nil {
+		return g.inside.client
+	}
+	return http.DefaultClient
 }
 
 // digest is what a tag names at the gateway, empty when nobody may pull it.

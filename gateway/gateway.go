@@ -87,6 +87,9 @@ type Options struct {
 	// Patience is how long a client may neither send nor take a byte of a body. Zero stands for a minute.
 	Patience time.Duration
 
+	// NotBefore is a time that no clock which is right shows an earlier one than, such as the day of this program. Zero is none.
+	NotBefore time.Time
+
 	// AllowDelete lets clients delete manifests, tags and blobs. What protects an image stays undeletable.
 	AllowDelete bool
 }
@@ -101,11 +104,14 @@ type Gateway struct {
 	allowDelete  bool
 	proxies      []netip.Prefix
 	patience     time.Duration
+	clock        clock
 
 	regime    atomic.Pointer[Regime]
 	manifests *manifestCache
 	flights   singleflight.Group // manifests on their way, by registry, repository and digest
 	uploads   *ticketOffice
+	fresh     *uploads
+	tags      turns
 	decoys    *decoys
 	texts     *lru.Cache[policy.Subject, bool] // manifests of evidence: whether their layers are text
 	aheads    chan struct{}                    // held by each verification that nobody waits for yet
@@ -127,8 +133,8 @@ func New(o Options) *Gateway {
 	g := &Gateway{
 		ledger: o.Ledger, log: o.Log, metrics: newMetrics(o.Metrics),
 		externalURL: strings.TrimRight(o.ExternalURL, "/"), externalHost: strings.TrimRight(host, "/"), allowDelete: o.AllowDelete,
-		proxies: slices.Clone(o.TrustedProxies), patience: cmp.Or(o.Patience, time.Minute),
-		manifests: newManifestCache(), uploads: newTicketOffice(), decoys: newDecoys(), texts: texts,
+		proxies: slices.Clone(o.TrustedProxies), patience: cmp.Or(o.Patience, time.Minute), clock: clock{began: time.Now(), floor: o.NotBefore},
+		manifests: newManifestCache(), uploads: newTicketOffice(), fresh: newUploads(), decoys: newDecoys(), texts: texts,
 		aheads: make(chan struct{}, maxAhead),
 	}
 	o.Metrics.MustRegister(upstreamHealth{&g.regime})

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -43,8 +44,9 @@ type rig struct {
 	regime     *gateway.Regime
 	ledger     *ledger.Ledger
 	layers     *inspect.Layers
-	decisions  string // the file
-	hangUp     func() // ends all connections of clients
+	bridge     time.Duration // how long outages are bridged; 0: not at all
+	decisions  string        // the file
+	hangUp     func()        // ends all connections of clients
 }
 
 // sealing is the policy of a gateway without a file: only what is sealed is pulled, what passes is sealed.
@@ -114,7 +116,7 @@ func newKey(t testing.TB) *signer.Key {
 func (r *rig) enforce(trusted *signer.Key) {
 	r.t.Helper()
 	compiled, err := policy.Compile(r.policies, policy.Known{
-		Authorities: map[string]string{"gateway": trusted.Fingerprint()}, Signers: map[string]string{"gateway": r.key.Fingerprint()},
+		Authorities: map[string]string{"gateway": trusted.Fingerprint()}, Signers: map[string]string{"gateway": r.key.Fingerprint()}, Scanners: map[string]string{"a": "1", "b": "2"},
 		Groups: r.groupNames(),
 	})
 	if err != nil {
@@ -127,6 +129,9 @@ func (r *rig) enforce(trusted *signer.Key) {
 	plain, err := verifier.New(r.registries, []verifier.Authority{authority})
 	if err != nil {
 		r.t.Fatal(err)
+	}
+	if r.bridge > 0 {
+		plain = plain.WithMemory(r.ledger.Evidence([]byte("the tests' secret")), r.bridge)
 	}
 	needs := func(repo string) policy.Needs { return compiled.Rule(repo).Needs() }
 	r.regime = &gateway.Regime{
@@ -344,6 +349,16 @@ func (r *rig) restart() {
 	r.t.Cleanup(func() { l.Close() })
 	r.ledger = l
 	r.gateway = gateway.New(gateway.Options{Ledger: l, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), AllowDelete: true})
+	r.enforce(r.key)
+	server := httptest.NewServer(r.gateway)
+	r.t.Cleanup(server.Close)
+	r.url, r.hangUp = server.URL, server.CloseClientConnections
+}
+
+// notBefore is the same with a gateway that knows the clock to be wrong before a time.
+func (r *rig) notBefore(floor time.Time) {
+	r.t.Helper()
+	r.gateway = gateway.New(gateway.Options{Ledger: r.ledger, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), NotBefore: floor})
 	r.enforce(r.key)
 	server := httptest.NewServer(r.gateway)
 	r.t.Cleanup(server.Close)

@@ -27,8 +27,8 @@ var debian, old = digest.FromString("debian"), digest.FromString("old")
 func spotless() Image {
 	return Image{
 		Runnable: true, User: "65532:65532", Layers: 2, Bytes: 100,
-		Config:  &Config{Labels: map[string]string{"team": "a"}, Created: now.AddDate(0, -1, 0)},
-		Content: &Content{DiffIDs: []digest.Digest{debian, digest.FromString("ours")}, System: System{ID: "debian", Version: "13"}},
+		Config:  &Config{Labels: map[string]string{"team": "a"}, Created: now.AddDate(0, -1, 0), OS: "linux", Architecture: "amd64", HistoryLayers: 2},
+		Content: &Content{DiffIDs: []digest.Digest{debian, digest.FromString("ours")}, System: System{ID: "debian", Version: "13"}, Program: "amd64", Programs: []string{"amd64"}},
 	}
 }
 
@@ -40,7 +40,7 @@ func full() Document {
 		Push: &PushDocument{
 			Image: ImageDocument{
 				NonRoot: "deny", RootGroup: "deny", Secrets: "deny", Setuid: "deny", Capabilities: "deny", Devices: "deny", Paths: "deny",
-				WorldWritable: "deny", Minimal: "deny", Caches: "deny", EndOfLife: "deny", Ports: "deny", Volumes: "deny", Future: "deny",
+				WorldWritable: "deny", Minimal: "deny", Caches: "deny", EndOfLife: "deny", Ports: "deny", Volumes: "deny", Future: "deny", Platform: "deny", History: "deny",
 				Labels:     &LabelsDocument{Required: []string{"team"}, OnMiss: "deny"},
 				Base:       &BaseDocument{Approved: "bases.yaml", Scratch: true, OnMiss: "deny"},
 				Exceptions: []ExceptionDocument{{Check: "setuid", Path: "usr/bin/su", Until: "2027-01-31", Reason: "for a while"}},
@@ -107,26 +107,28 @@ func TestEachFaultHasItsPlaceAndSaysWhatToDo(t *testing.T) {
 		"signed by three forms": {func(d *Document) {
 			*d.Pull.SignedBy = SignedBy{Any: []string{"ci"}, All: []string{"ci"}, Of: []string{"ci"}, AtLeast: 1}
 		}, []string{"[0].pull.signed_by: write exactly one"}},
-		"any of nobody":            {func(d *Document) { d.Pull.SignedBy.Any = []string{} }, []string{"[0].pull.signed_by.any: names nobody"}},
-		"all of nobody":            {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{}} }, []string{"[0].pull.signed_by.all: names nobody"}},
-		"some of nobody":           {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{}} }, []string{"[0].pull.signed_by.of: names nobody", "[0].pull.signed_by.at_least: at_least must be between 1 and 0"}},
-		"an unknown authority":     {func(d *Document) { d.Pull.SignedBy.Any[1] = "CI" }, []string{`[0].pull.signed_by.any[1]: unknown authority "CI"; authorities has again, ci, gateway, release`}},
-		"an authority of no name":  {func(d *Document) { d.Pull.SignedBy.Any[0] = "" }, []string{`[0].pull.signed_by.any[0]: unknown authority ""`}},
-		"an authority twice":       {func(d *Document) { d.Pull.SignedBy.Any = []string{"ci", "gateway", "ci"} }, []string{`[0].pull.signed_by.any[2]: names "ci" twice`}},
-		"all of one twice":         {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"ci", "ci"}} }, []string{`[0].pull.signed_by.all[1]: names "ci" twice`}},
-		"one key under two names":  {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "again"}, AtLeast: 2} }, []string{`[0].pull.signed_by.of[1]: "again" is the same key as "ci"`}},
-		"all of one key":           {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"again", "ci"}} }, []string{`[0].pull.signed_by.all[1]: "ci" is the same key as "again"`}},
-		"at least 0":               {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "gateway"}} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 2"}},
-		"at least -1":              {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: -1} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 1"}},
-		"at least more than there": {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: 2} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 1"}},
-		"at least any":             {func(d *Document) { d.Pull.SignedBy.AtLeast = 1 }, []string{"[0].pull.signed_by.at_least: at_least goes with of"}},
-		"a push without a seal":    {func(d *Document) { d.Push.Seal = nil }, []string{"[0].push: does not seal; name the signer in seal, or say accept_unsealed: true"}},
-		"sealed and unsealed":      {func(d *Document) { d.Push.AcceptUnsealed = true }, []string{"[0].push.accept_unsealed: contradicts seal"}},
-		"an unknown signer":        {func(d *Document) { d.Push.Seal.Signer = "ci" }, []string{`[0].push.seal.signer: unknown signer "ci"; signers has gateway, spare`}},
-		"a signer of no name":      {func(d *Document) { d.Push.Seal.Signer = "" }, []string{`[0].push.seal.signer: unknown signer ""`}},
-		"another action":           {func(d *Document) { d.Push.Image.NonRoot = "Deny" }, []string{`[0].push.image.nonroot: "Deny" is none of allow, warn, deny`}},
-		"negative bytes":           {func(d *Document) { d.Push.Image.MaxBytes = -1 }, []string{"[0].push.image.max_bytes: is negative"}},
-		"negative layers":          {func(d *Document) { d.Push.Image.MaxLayers = -1 }, []string{"[0].push.image.max_layers: is negative"}},
+		"any of nobody":               {func(d *Document) { d.Pull.SignedBy.Any = []string{} }, []string{"[0].pull.signed_by.any: names nobody"}},
+		"all of nobody":               {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{}} }, []string{"[0].pull.signed_by.all: names nobody"}},
+		"some of nobody":              {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{}} }, []string{"[0].pull.signed_by.of: names nobody", "[0].pull.signed_by.at_least: at_least must be between 1 and 0"}},
+		"an unknown authority":        {func(d *Document) { d.Pull.SignedBy.Any[1] = "CI" }, []string{`[0].pull.signed_by.any[1]: unknown authority "CI"; authorities has again, ci, gateway, release`}},
+		"an authority of no name":     {func(d *Document) { d.Pull.SignedBy.Any[0] = "" }, []string{`[0].pull.signed_by.any[0]: unknown authority ""`}},
+		"an authority twice":          {func(d *Document) { d.Pull.SignedBy.Any = []string{"ci", "gateway", "ci"} }, []string{`[0].pull.signed_by.any[2]: names "ci" twice`}},
+		"all of one twice":            {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"ci", "ci"}} }, []string{`[0].pull.signed_by.all[1]: names "ci" twice`}},
+		"one key under two names":     {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "again"}, AtLeast: 2} }, []string{`[0].pull.signed_by.of[1]: "again" is the same key as "ci"`}},
+		"all of one key":              {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"again", "ci"}} }, []string{`[0].pull.signed_by.all[1]: "ci" is the same key as "again"`}},
+		"at least 0":                  {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "gateway"}} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 2"}},
+		"at least -1":                 {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: -1} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 1"}},
+		"at least more than there":    {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: 2} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 1"}},
+		"at least any":                {func(d *Document) { d.Pull.SignedBy.AtLeast = 1 }, []string{"[0].pull.signed_by.at_least: at_least goes with of"}},
+		"blobs of another kind":       {func(d *Document) { d.Pull.Blobs = "closed" }, []string{"[0].pull.blobs: is neither open nor referenced"}},
+		"an immutable tag of slashes": {func(d *Document) { d.Push.ImmutableTags = []string{"v1", "a+b"} }, []string{"[0].push.immutable_tags[1]: pattern \"a+b\": '+' cannot be in a tag"}},
+		"a push without a seal":       {func(d *Document) { d.Push.Seal = nil }, []string{"[0].push: does not seal; name the signer in seal, or say accept_unsealed: true"}},
+		"sealed and unsealed":         {func(d *Document) { d.Push.AcceptUnsealed = true }, []string{"[0].push.accept_unsealed: contradicts seal"}},
+		"an unknown signer":           {func(d *Document) { d.Push.Seal.Signer = "ci" }, []string{`[0].push.seal.signer: unknown signer "ci"; signers has gateway, spare`}},
+		"a signer of no name":         {func(d *Document) { d.Push.Seal.Signer = "" }, []string{`[0].push.seal.signer: unknown signer ""`}},
+		"another action":              {func(d *Document) { d.Push.Image.NonRoot = "Deny" }, []string{`[0].push.image.nonroot: "Deny" is none of allow, warn, deny`}},
+		"negative bytes":              {func(d *Document) { d.Push.Image.MaxBytes = -1 }, []string{"[0].push.image.max_bytes: is negative"}},
+		"negative layers":             {func(d *Document) { d.Push.Image.MaxLayers = -1 }, []string{"[0].push.image.max_layers: is negative"}},
 		"three faults": {func(d *Document) { d.Name, d.Mode, d.Push.Image.MaxBytes = "", "x", -1 }, []string{
 			"[0].name: ", "[0].mode: ", "[0].push.image.max_bytes: ",
 		}},
@@ -337,6 +339,7 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Pull.DigestOnly", func(d *Document) { d.Pull.DigestOnly = false }, func(d *Document) { d.Pull.DigestOnly = true }, pulls(Evidence{Signatures: signed("ci").Signatures})},
 		{"Pull.SignedBy", func(d *Document) { *d.Pull = PullDocument{AdmitUnverified: true} }, func(d *Document) { d.Pull = full().Pull }, pulls(signed())},
 		{"Pull.AdmitUnverified", func(d *Document) { *d.Pull = PullDocument{AdmitUnverified: true} }, func(d *Document) { d.Pull = full().Pull }, pulls(signed("release"))},
+		{"Pull.Blobs", nil, func(d *Document) { d.Pull.Blobs = "referenced" }, func(p *Policy) any { return p.Rule("prod/app").WantsReferencedBlobs() }},
 		{"Pull.SignedBy.Any", nil, func(d *Document) { d.Pull.SignedBy.Any = []string{"gateway"} }, pulls(signed("ci"))},
 		{"Pull.SignedBy.All", func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"ci"}} }, func(d *Document) { d.Pull.SignedBy.All = []string{"ci", "gateway"} }, pulls(signed("ci"))},
 		{"Pull.SignedBy.Of", func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: 1} }, func(d *Document) { d.Pull.SignedBy.Of = []string{"gateway"} }, pulls(signed("ci"))},
@@ -357,6 +360,8 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Push.Image.Ports", nil, func(d *Document) { d.Push.Image.Ports = "allow" }, pushes(with(func(i *Image) { i.Config.Findings = []ImageFinding{{Check: CheckPorts, Path: "x"}} }))},
 		{"Push.Image.Volumes", nil, func(d *Document) { d.Push.Image.Volumes = "allow" }, pushes(with(func(i *Image) { i.Config.Findings = []ImageFinding{{Check: CheckVolumes, Path: "x"}} }))},
 		{"Push.Image.Future", nil, func(d *Document) { d.Push.Image.Future = "allow" }, pushes(with(func(i *Image) { i.Config.Created = now.AddDate(0, 1, 0) }))},
+		{"Push.Image.Platform", nil, func(d *Document) { d.Push.Image.Platform = "allow" }, pushes(with(func(i *Image) { i.Config.Architecture = "arm64" }))},
+		{"Push.Image.History", nil, func(d *Document) { d.Push.Image.History = "allow" }, pushes(with(func(i *Image) { i.Config.HistoryLayers = 7 }))},
 		{"Push.Image.Labels", nil, func(d *Document) { d.Push.Image.Labels = nil }, pushes(with(func(i *Image) { i.Config.Labels = nil }))},
 		{"Push.Image.Labels.Required", nil, func(d *Document) { d.Push.Image.Labels.Required = []string{"team", "source"} }, pushes(good)},
 		{"Push.Image.Labels.OnMiss", nil, func(d *Document) { d.Push.Image.Labels.OnMiss = "warn" }, pushes(with(func(i *Image) { i.Config.Labels = nil }))},
@@ -376,6 +381,7 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Push.Seal.Scan", scans, func(d *Document) { d.Push.Seal.Scan = true }, func(p *Policy) any { return p.Rule("prod/app").Attests(ScanByCosign) }},
 		{"Push.Seal.SBOM", scans, func(d *Document) { d.Push.Seal.SBOM = true }, func(p *Policy) any { return p.Rule("prod/app").Attests("https://cyclonedx.org/bom") }},
 		{"Push.Seal.Summary", nil, func(d *Document) { d.Push.Seal.Summary = false }, func(p *Policy) any { return p.Rule("prod/app").Summarizes() }},
+		{"Push.ImmutableTags", nil, func(d *Document) { d.Push.ImmutableTags = []string{"v*"} }, func(p *Policy) any { return p.Rule("prod/app").IsImmutable("v1") }},
 		{"Push.AcceptUnsealed", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
 	} {
 		doc := full()

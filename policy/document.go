@@ -57,6 +57,11 @@ type PullDocument struct {
 	// AdmitUnverified lets images pass that nobody vouches for. It stands alone: it cannot be combined with SignedBy and
 	// Attested.
 	AdmitUnverified bool `mapstructure:"admit_unverified"`
+
+	// Blobs is open, or referenced: then a blob is served only where a manifest of the repository names it that was pulled or
+	// pushed before and would be admitted now. Open lets whoever knows a digest have the blob of an image that is refused.
+	// Default open.
+	Blobs string `mapstructure:"blobs"`
 }
 
 // AttestedDocument demands an attestation, and says what has to be true of the newest one.
@@ -160,6 +165,10 @@ type PushDocument struct {
 
 	// AcceptUnsealed stores what passed without signing it. It stands alone: it cannot be combined with Seal.
 	AcceptUnsealed bool `mapstructure:"accept_unsealed"`
+
+	// ImmutableTags are tags that are written once, by glob, such as v*: what they name is neither replaced nor deleted through
+	// the gateway, in audit mode either. Default none.
+	ImmutableTags []string `mapstructure:"immutable_tags"`
 }
 
 // ImageDocument lists the checks of an image. Each is allow, warn or deny where it names an action, and allow by default.
@@ -209,6 +218,12 @@ type ImageDocument struct {
 	// Future finds images that say to be from the future. Default allow.
 	Future string `mapstructure:"future"`
 
+	// Platform finds images whose programs are for another machine than they say. Default allow.
+	Platform string `mapstructure:"platform"`
+
+	// History finds images whose history tells of other layers than they have. Default allow.
+	History string `mapstructure:"history"`
+
 	// Labels are what an image must say about itself.
 	Labels *LabelsDocument `mapstructure:"labels"`
 
@@ -218,7 +233,7 @@ type ImageDocument struct {
 	// Exceptions are reviewed and dated permissions to differ from a check.
 	Exceptions []ExceptionDocument `mapstructure:"exceptions"`
 
-	// MaxBytes bounds the sum of the compressed sizes, in bytes. Default 0: no bound.
+	// MaxBytes bounds the sum of the compressed sizes, in bytes. Default 0, no bound.
 	MaxBytes int64 `mapstructure:"max_bytes"`
 
 	// MaxLayers bounds the number of layers. Default 127, which is what storage drivers can stack.
@@ -366,7 +381,7 @@ func (by *SignedBy) clone() *SignedBy {
 
 func (d *PushDocument) clone() *PushDocument {
 	c := *d
-	c.Image = d.Image.clone()
+	c.Image, c.ImmutableTags = d.Image.clone(), slices.Clone(d.ImmutableTags)
 	if d.Scan != nil {
 		scan := *d.Scan
 		scan.Scanners, scan.Exceptions = slices.Clone(scan.Scanners), slices.Clone(scan.Exceptions)

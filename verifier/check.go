@@ -34,6 +34,9 @@ type Proof struct {
 	// nobody says it.
 	Time time.Time
 
+	// Until is when it is no longer proven: a path of certificates that must be valid now ends then. Zero is never.
+	Until time.Time
+
 	// Witness is who says the time, and the log that has the signature where it needs to be in one.
 	Witness policy.Witness
 }
@@ -149,6 +152,25 @@ func (c *check) verify(entity verify.SignedEntity, a artifact) (Proof, error) {
 	}
 	if c.needs.log {
 		c.findInLog(entity, &proof.Witness)
+	}
+	if c.needs.now {
+		return c.untilExpiry(entity, proof)
+	}
+	return proof, nil
+}
+
+// untilExpiry says when the path ends by which a signature is valid now.
+func (c *check) untilExpiry(entity verify.SignedEntity, proof Proof) (Proof, error) {
+	content, err := entity.VerificationContent()
+	if err != nil || content.Certificate() == nil {
+		return Proof{}, failure(NotVerified, "has no certificate")
+	}
+	chains, err := chainsOf(time.Now(), content, c.material)
+	if err != nil || len(chains) == 0 {
+		return Proof{}, failure(NotVerified, "has no path to a trusted authority")
+	}
+	for _, certificate := range chains[0] {
+		proof.Until = earliest(proof.Until, certificate.NotAfter)
 	}
 	return proof, nil
 }
