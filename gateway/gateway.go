@@ -68,6 +68,8 @@ type Regime struct {
 	Inspector  Inspector
 	Scanners   map[string]Scanner // by the scanner's name
 	Sealers    map[string]Sealer  // by the signer's name
+
+	verdicts *verdicts // what was admitted while it is enforced
 }
 
 // Options are a gateway's settings. Ledger, Log and Metrics are required.
@@ -142,7 +144,11 @@ func New(o Options) *Gateway {
 }
 
 // Enforce replaces the regime. Requests under way end under the one they began with.
-func (g *Gateway) Enforce(next *Regime) { g.regime.Store(next) }
+func (g *Gateway) Enforce(next *Regime) {
+	enforced := *next
+	enforced.verdicts = newVerdicts()
+	g.regime.Store(&enforced)
+}
 
 // exchange is one request with everything that its handler needs: what was asked, under which regime, of which registry.
 type exchange struct {
