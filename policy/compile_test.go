@@ -107,26 +107,28 @@ func TestEachFaultHasItsPlaceAndSaysWhatToDo(t *testing.T) {
 		"signed by three forms": {func(d *Document) {
 			*d.Pull.SignedBy = SignedBy{Any: []string{"ci"}, All: []string{"ci"}, Of: []string{"ci"}, AtLeast: 1}
 		}, []string{"[0].pull.signed_by: write exactly one"}},
-		"any of nobody":            {func(d *Document) { d.Pull.SignedBy.Any = []string{} }, []string{"[0].pull.signed_by.any: names nobody"}},
-		"all of nobody":            {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{}} }, []string{"[0].pull.signed_by.all: names nobody"}},
-		"some of nobody":           {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{}} }, []string{"[0].pull.signed_by.of: names nobody", "[0].pull.signed_by.at_least: at_least must be between 1 and 0"}},
-		"an unknown authority":     {func(d *Document) { d.Pull.SignedBy.Any[1] = "CI" }, []string{`[0].pull.signed_by.any[1]: unknown authority "CI"; authorities has again, ci, gateway, release`}},
-		"an authority of no name":  {func(d *Document) { d.Pull.SignedBy.Any[0] = "" }, []string{`[0].pull.signed_by.any[0]: unknown authority ""`}},
-		"an authority twice":       {func(d *Document) { d.Pull.SignedBy.Any = []string{"ci", "gateway", "ci"} }, []string{`[0].pull.signed_by.any[2]: names "ci" twice`}},
-		"all of one twice":         {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"ci", "ci"}} }, []string{`[0].pull.signed_by.all[1]: names "ci" twice`}},
-		"one key under two names":  {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "again"}, AtLeast: 2} }, []string{`[0].pull.signed_by.of[1]: "again" is the same key as "ci"`}},
-		"all of one key":           {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"again", "ci"}} }, []string{`[0].pull.signed_by.all[1]: "ci" is the same key as "again"`}},
-		"at least 0":               {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "gateway"}} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 2"}},
-		"at least -1":              {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: -1} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 1"}},
-		"at least more than there": {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: 2} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 1"}},
-		"at least any":             {func(d *Document) { d.Pull.SignedBy.AtLeast = 1 }, []string{"[0].pull.signed_by.at_least: at_least goes with of"}},
-		"a push without a seal":    {func(d *Document) { d.Push.Seal = nil }, []string{"[0].push: does not seal; name the signer in seal, or say accept_unsealed: true"}},
-		"sealed and unsealed":      {func(d *Document) { d.Push.AcceptUnsealed = true }, []string{"[0].push.accept_unsealed: contradicts seal"}},
-		"an unknown signer":        {func(d *Document) { d.Push.Seal.Signer = "ci" }, []string{`[0].push.seal.signer: unknown signer "ci"; signers has gateway, spare`}},
-		"a signer of no name":      {func(d *Document) { d.Push.Seal.Signer = "" }, []string{`[0].push.seal.signer: unknown signer ""`}},
-		"another action":           {func(d *Document) { d.Push.Image.NonRoot = "Deny" }, []string{`[0].push.image.nonroot: "Deny" is none of allow, warn, deny`}},
-		"negative bytes":           {func(d *Document) { d.Push.Image.MaxBytes = -1 }, []string{"[0].push.image.max_bytes: is negative"}},
-		"negative layers":          {func(d *Document) { d.Push.Image.MaxLayers = -1 }, []string{"[0].push.image.max_layers: is negative"}},
+		"any of nobody":               {func(d *Document) { d.Pull.SignedBy.Any = []string{} }, []string{"[0].pull.signed_by.any: names nobody"}},
+		"all of nobody":               {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{}} }, []string{"[0].pull.signed_by.all: names nobody"}},
+		"some of nobody":              {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{}} }, []string{"[0].pull.signed_by.of: names nobody", "[0].pull.signed_by.at_least: at_least must be between 1 and 0"}},
+		"an unknown authority":        {func(d *Document) { d.Pull.SignedBy.Any[1] = "CI" }, []string{`[0].pull.signed_by.any[1]: unknown authority "CI"; authorities has again, ci, gateway, release`}},
+		"an authority of no name":     {func(d *Document) { d.Pull.SignedBy.Any[0] = "" }, []string{`[0].pull.signed_by.any[0]: unknown authority ""`}},
+		"an authority twice":          {func(d *Document) { d.Pull.SignedBy.Any = []string{"ci", "gateway", "ci"} }, []string{`[0].pull.signed_by.any[2]: names "ci" twice`}},
+		"all of one twice":            {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"ci", "ci"}} }, []string{`[0].pull.signed_by.all[1]: names "ci" twice`}},
+		"one key under two names":     {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "again"}, AtLeast: 2} }, []string{`[0].pull.signed_by.of[1]: "again" is the same key as "ci"`}},
+		"all of one key":              {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"again", "ci"}} }, []string{`[0].pull.signed_by.all[1]: "ci" is the same key as "again"`}},
+		"at least 0":                  {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "gateway"}} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 2"}},
+		"at least -1":                 {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: -1} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 1"}},
+		"at least more than there":    {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: 2} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 1"}},
+		"at least any":                {func(d *Document) { d.Pull.SignedBy.AtLeast = 1 }, []string{"[0].pull.signed_by.at_least: at_least goes with of"}},
+		"blobs of another kind":       {func(d *Document) { d.Pull.Blobs = "closed" }, []string{"[0].pull.blobs: is neither open nor referenced"}},
+		"an immutable tag of slashes": {func(d *Document) { d.Push.ImmutableTags = []string{"v1", "a+b"} }, []string{"[0].push.immutable_tags[1]: pattern \"a+b\": '+' cannot be in a tag"}},
+		"a push without a seal":       {func(d *Document) { d.Push.Seal = nil }, []string{"[0].push: does not seal; name the signer in seal, or say accept_unsealed: true"}},
+		"sealed and unsealed":         {func(d *Document) { d.Push.AcceptUnsealed = true }, []string{"[0].push.accept_unsealed: contradicts seal"}},
+		"an unknown signer":           {func(d *Document) { d.Push.Seal.Signer = "ci" }, []string{`[0].push.seal.signer: unknown signer "ci"; signers has gateway, spare`}},
+		"a signer of no name":         {func(d *Document) { d.Push.Seal.Signer = "" }, []string{`[0].push.seal.signer: unknown signer ""`}},
+		"another action":              {func(d *Document) { d.Push.Image.NonRoot = "Deny" }, []string{`[0].push.image.nonroot: "Deny" is none of allow, warn, deny`}},
+		"negative bytes":              {func(d *Document) { d.Push.Image.MaxBytes = -1 }, []string{"[0].push.image.max_bytes: is negative"}},
+		"negative layers":             {func(d *Document) { d.Push.Image.MaxLayers = -1 }, []string{"[0].push.image.max_layers: is negative"}},
 		"three faults": {func(d *Document) { d.Name, d.Mode, d.Push.Image.MaxBytes = "", "x", -1 }, []string{
 			"[0].name: ", "[0].mode: ", "[0].push.image.max_bytes: ",
 		}},
@@ -252,6 +254,7 @@ func TestThreat126_TheVersionChangesWithEveryField(t *testing.T) {
 	full := func() Document {
 		doc := full()
 		doc.Allow = []AllowDocument{{Clients: []string{"ci"}, May: []string{"pull"}}}
+		doc.Pull.Remap = []Remap{{From: "ghcr.io/acme/", To: "prod/"}}
 		doc.Pull.Attested = []AttestedDocument{{
 			Predicate: "vuln", By: &SignedBy{Any: []string{"ci"}}, Deny: "finding.fixed",
 			VEX: &VEXDocument{By: []string{"ci"}}, Grace: &GraceDocument{},
@@ -337,10 +340,14 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Pull.DigestOnly", func(d *Document) { d.Pull.DigestOnly = false }, func(d *Document) { d.Pull.DigestOnly = true }, pulls(Evidence{Signatures: signed("ci").Signatures})},
 		{"Pull.SignedBy", func(d *Document) { *d.Pull = PullDocument{AdmitUnverified: true} }, func(d *Document) { d.Pull = full().Pull }, pulls(signed())},
 		{"Pull.AdmitUnverified", func(d *Document) { *d.Pull = PullDocument{AdmitUnverified: true} }, func(d *Document) { d.Pull = full().Pull }, pulls(signed("release"))},
+		{"Pull.Blobs", nil, func(d *Document) { d.Pull.Blobs = "referenced" }, func(p *Policy) any { return p.Rule("prod/app").WantsReferencedBlobs() }},
 		{"Pull.SignedBy.Any", nil, func(d *Document) { d.Pull.SignedBy.Any = []string{"gateway"} }, pulls(signed("ci"))},
 		{"Pull.SignedBy.All", func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"ci"}} }, func(d *Document) { d.Pull.SignedBy.All = []string{"ci", "gateway"} }, pulls(signed("ci"))},
 		{"Pull.SignedBy.Of", func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: 1} }, func(d *Document) { d.Pull.SignedBy.Of = []string{"gateway"} }, pulls(signed("ci"))},
 		{"Pull.SignedBy.AtLeast", func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "gateway"}, AtLeast: 1} }, func(d *Document) { d.Pull.SignedBy.AtLeast = 2 }, pulls(signed("ci"))},
+		{"Pull.Remap", remap("ghcr.io/acme/", "prod/"), func(d *Document) { d.Pull.Remap = nil }, remaps},
+		{"Pull.Remap.From", remap("ghcr.io/acme/", "prod/"), func(d *Document) { d.Pull.Remap[0].From = "ghcr.io/other/" }, remaps},
+		{"Pull.Remap.To", remap("ghcr.io/acme/", "prod/"), func(d *Document) { d.Pull.Remap[0].To = "other/" }, remaps},
 		{"Push", nil, func(d *Document) { d.Push = nil }, pushes(good)},
 		{"Push.Image", nil, func(d *Document) { d.Push.Image = ImageDocument{} }, pushes(Image{Runnable: true})},
 		{"Push.Image.NonRoot", nil, func(d *Document) { d.Push.Image.NonRoot = "allow" }, pushes(with(func(i *Image) { i.User = "0:1" }))},
@@ -378,6 +385,7 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Push.Seal.Scan", scans, func(d *Document) { d.Push.Seal.Scan = true }, func(p *Policy) any { return p.Rule("prod/app").Attests(ScanByCosign) }},
 		{"Push.Seal.SBOM", scans, func(d *Document) { d.Push.Seal.SBOM = true }, func(p *Policy) any { return p.Rule("prod/app").Attests("https://cyclonedx.org/bom") }},
 		{"Push.Seal.Summary", nil, func(d *Document) { d.Push.Seal.Summary = false }, func(p *Policy) any { return p.Rule("prod/app").Summarizes() }},
+		{"Push.ImmutableTags", nil, func(d *Document) { d.Push.ImmutableTags = []string{"v*"} }, func(p *Policy) any { return p.Rule("prod/app").IsImmutable("v1") }},
 		{"Push.AcceptUnsealed", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
 	} {
 		doc := full()
@@ -397,6 +405,12 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		}
 	})
 }
+
+func remap(from, to string) func(*Document) {
+	return func(d *Document) { d.Pull.Remap = []Remap{{From: from, To: to}} }
+}
+
+func remaps(p *Policy) any { return p.Rule("prod/app").Remaps("prod/app", "ghcr.io/acme/app") }
 
 func scans(d *Document) { d.Push.Scan = &ScanDocument{Scanner: "default"} }
 
