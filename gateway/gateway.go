@@ -55,7 +55,7 @@ type Regime struct {
 	Clients    *clients.Directory // nil: nobody is asked who it is, and everybody is anonymous
 	Verifier   Verifier
 	Inspector  Inspector
-	Sealers    map[string]Sealer // by the signer's name
+	Sealers    map[string]Sealer // by the policy's name
 }
 
 // Options are a gateway's settings. Ledger, Log and Metrics are required.

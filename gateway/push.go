@@ -69,7 +69,7 @@ func (g *Gateway) admitPush(ctx context.Context, x *exchange, m *manifest.Manife
 		return j.err // the request is at fault: nothing was there to decide about
 	}
 
-	if j.err == nil && j.verdict.Admitted() && x.rule.Signer() != "" {
+	if j.err == nil && j.verdict.Admitted() && x.rule.Seals() {
 		j.evidence, j.err = g.stageAndSeal(ctx, x, s, m)
 		if refusal := new(upstream.StatusError); errors.As(j.err, &refusal) && refusal.Status/100 == 4 {
 			return j.err // the registry does not take the manifest
@@ -124,7 +124,7 @@ func (g *Gateway) judgeChild(ctx context.Context, x *exchange, d ocispec.Descrip
 	}
 
 	v, err := g.judgePush(ctx, x, child, depth)
-	if err != nil || !v.Admitted() || x.rule.Signer() == "" {
+	if err != nil || !v.Admitted() || !x.rule.Seals() {
 		return v, err
 	}
 	_, err = g.seal(ctx, x, policy.Subject{Repo: x.t.Repo, Digest: child.Digest})
@@ -140,9 +140,9 @@ func (g *Gateway) stageAndSeal(ctx context.Context, x *exchange, s policy.Subjec
 }
 
 func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject) ([]digest.Digest, error) {
-	sealer, ok := x.re.Sealers[x.rule.Signer()]
+	sealer, ok := x.re.Sealers[x.rule.Name()]
 	if !ok {
-		return nil, fmt.Errorf("seal %s: no signer %q", s, x.rule.Signer())
+		return nil, fmt.Errorf("seal %s: no sealer for policy %q", s, x.rule.Name())
 	}
 	statements, err := g.statements(x, s)
 	if err != nil {

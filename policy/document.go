@@ -263,6 +263,9 @@ type SealDocument struct {
 	// Signer is the configured name of the signer.
 	Signer string `mapstructure:"signer"`
 
+	// Signers are several, who all sign, or none does. Instead of Signer.
+	Signers []string `mapstructure:"signers"`
+
 	// Summary attests the verdict as well: SLSA's verification summary, which says under which policy, when, on what grounds
 	// and for whom the image was admitted. Default false.
 	Summary bool `mapstructure:"summary"`
@@ -305,6 +308,7 @@ func (d *PushDocument) clone() *PushDocument {
 	c.Image = d.Image.clone()
 	if d.Seal != nil {
 		seal := *d.Seal
+		seal.Signers = slices.Clone(d.Seal.Signers)
 		c.Seal = &seal
 	}
 	return &c
