@@ -63,6 +63,26 @@ func TestAChildIsPulledThroughItsSignedIndex(t *testing.T) {
 		t.Errorf("the child answers %d after its index was admitted, want 200", status)
 	}
 
+	// The ledger outlives the process: nobody has to pull the index again.
+	verify := func(when string, outcome int) {
+		t.Helper()
+		if r := gw.run(t, "verify", "up/multi@"+childDigest.String()); r.code != outcome {
+			t.Errorf("%s, sealgate verify ends with %d, want %d:\n%s", when, r.code, outcome, r.output)
+		}
+	}
+	verify("while the gateway runs", 0)
+	gw.process.stop()
+	verify("while it does not run", 0)
+	gw.start(t)
+	if status := gw.status(t, http.MethodGet, "up/multi", childDigest.String()); status != http.StatusOK {
+		t.Errorf("the child answers %d after a restart, want 200", status)
+	}
+	gw.process.kill()
+	gw.start(t)
+	if status := gw.status(t, http.MethodGet, "up/multi", childDigest.String()); status != http.StatusOK {
+		t.Errorf("the child answers %d after the gateway was killed, want 200", status)
+	}
+
 	// The same child in another repository, where no signed index lists it.
 	put(t, up.ref("elsewhere:v1"), child)
 	forEachClient(t, "the child is refused where no signed index lists it", func(t *testing.T, c client) {

@@ -2,12 +2,14 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/gateway/ledger"
+	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
 )
@@ -52,8 +54,15 @@ func (g *Gateway) judge(ctx context.Context, re *Regime, repo string, pinned boo
 // judgeThroughIndex gives a manifest the evidence of an index that lists it, was admitted once in the same repository, and
 // would be admitted now. Without such an index the manifest's own verdict stays.
 func (g *Gateway) judgeThroughIndex(ctx context.Context, re *Regime, rule *policy.Rule, s policy.Subject, own policy.Evidence, verdict policy.Verdict) judgement {
-	for _, index := range g.ledger.Parents(s.Repo, s.Digest) {
+	for _, index := range g.ledger.Wholes(s.Repo, s.Digest) {
 		parent := policy.Subject{Repo: s.Repo, Digest: index}
+		m, err := g.whole(ctx, re, parent, s.Digest, true)
+		if err != nil {
+			return judgement{err: err}
+		}
+		if m == nil {
+			continue
+		}
 		inherited, err := re.Verifier.Verify(ctx, parent)
 		if err != nil {
 			return judgement{err: fmt.Errorf("verify index %s: %w", parent, err)}
@@ -71,6 +80,22 @@ func (g *Gateway) judgeThroughIndex(ctx context.Context, re *Regime, rule *polic
 		}
 	}
 	return judgement{verdict: verdict, evidence: carriers(own)}
+}
+
+// whole reads a manifest that the ledger says is made of a part, nil where it is not, or not there any more: the ledger's
+// word is a hint, the bytes are proof. An index is made of manifests and of nothing else, an image of blobs.
+func (g *Gateway) whole(ctx context.Context, re *Regime, s policy.Subject, part digest.Digest, index bool) (*manifest.Manifest, error) {
+	m, err := g.fetch(ctx, re, Target{Repo: s.Repo, Digest: s.Digest})
+	if errors.Is(err, upstream.ErrNotFound) || errors.Is(err, manifest.ErrInvalid) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s, of which %s may be a part: %w", s, part, err)
+	}
+	if m.IsIndex() != index || !slices.Contains(parts(m), part) {
+		return nil, nil
+	}
+	return m, nil
 }
 
 // carriers lists the manifests that hold the signatures and attestations, each once.

@@ -39,7 +39,7 @@ func (g *Gateway) pullManifest(x *exchange) error {
 		return g.refuseHead(x, m, err)
 	}
 	if m.IsIndex() {
-		g.ledger.Admit(x.t.Repo, m.Digest, children(m))
+		g.ledger.Admit(x.t.Repo, m.Digest, parts(m))
 	}
 	return serveManifest(x, m)
 }
@@ -99,11 +99,21 @@ func (g *Gateway) read(ctx context.Context, registry *upstream.Registry, key man
 	return m, nil
 }
 
-// children lists the manifests of an index.
-func children(m *manifest.Manifest) []digest.Digest {
-	list := make([]digest.Digest, len(m.Manifests))
-	for i, child := range m.Manifests {
-		list[i] = child.Digest
+// parts lists what a manifest is made of: the manifests of an index, the configuration and layers of an image.
+func parts(m *manifest.Manifest) []digest.Digest {
+	if m.IsIndex() {
+		list := make([]digest.Digest, len(m.Manifests))
+		for i, child := range m.Manifests {
+			list[i] = child.Digest
+		}
+		return list
+	}
+	list := make([]digest.Digest, 0, 1+len(m.Layers))
+	if m.Config.Digest != "" {
+		list = append(list, m.Config.Digest)
+	}
+	for _, layer := range m.Layers {
+		list = append(list, layer.Digest)
 	}
 	return list
 }

@@ -73,7 +73,7 @@ func newRigBefore(t testing.TB, registry *upstream.Registry, docs ...policy.Docu
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	l, err := ledger.Open(dir)
+	l, err := ledger.Open(dir, ledger.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -338,6 +338,25 @@ func (r *rig) loseLedger() {
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// restart begins again with what the storage remembers and nothing else: a new ledger and a new gateway.
+func (r *rig) restart() {
+	r.t.Helper()
+	if err := r.ledger.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+	l, err := ledger.Open(filepath.Dir(r.decisions), ledger.Options{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { l.Close() })
+	r.ledger = l
+	r.gateway = gateway.New(gateway.Options{Ledger: l, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), AllowDelete: true})
+	r.enforce(r.key)
+	server := httptest.NewServer(r.gateway)
+	r.t.Cleanup(server.Close)
+	r.url, r.hangUp = server.URL, server.CloseClientConnections
 }
 
 // withoutDelete is a second gateway before the same registry, where deleting is off.

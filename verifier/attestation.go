@@ -96,9 +96,6 @@ func (v *Verifier) attached(ctx context.Context, s policy.Subject) (findings, er
 	return join(all), nil
 }
 
-// BUG(envelope): an envelope is checked as bytes that are signed, so a log entry of kind dsse or intoto, which cosign v2 writes
-// for a keyless attestation, is taken for one of something else, and the attestation does not count.
-
 // envelope opens one layer. Its annotations, the predicate type among them, are claims and not looked at.
 func (v *Verifier) envelope(ctx context.Context, s policy.Subject, evidence digest.Digest, layer ocispec.Descriptor) (findings, error) {
 	if layer.MediaType != manifest.DSSE {
@@ -125,10 +122,9 @@ func (v *Verifier) envelope(ctx context.Context, s policy.Subject, evidence dige
 	if e.PayloadType != inTotoPayload {
 		return rejected(evidence, "an envelope without an in-toto statement"), nil
 	}
-	// The bytes that are signed begin with DSSEv1, so that they are never taken for a payload of another format.
-	signed, attached := e.PAE(), []*TagSignature(nil)
-	for _, sig := range e.Signatures {
-		attached = append(attached, NewTagSignature(signed, sig, layer.Annotations))
+	attached, err := newTagAttestation(raw, e, s.Digest, layer.Annotations)
+	if err != nil {
+		return findings{}, err
 	}
 	return v.attestation(s, evidence, e.Payload, func(a Authority) (proof Proof, err error) {
 		err = errNoWay
@@ -164,11 +160,7 @@ func (v *Verifier) attestation(s policy.Subject, evidence digest.Digest, payload
 	}
 	signers, why := v.proofs(check)
 	if len(signers) == 0 {
-		f := rejected(evidence, "an attestation by an unknown key")
-		if why != nil {
-			f.rejected[0].Code = string(why.Code)
-		}
-		return f
+		return rejectedSignature(evidence, "an attestation", why)
 	}
 
 	one := policy.Attestation{PredicateType: st.PredicateType, Signed: s.Digest, Evidence: evidence}

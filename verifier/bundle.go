@@ -175,7 +175,7 @@ func (v *Verifier) bundle(s policy.Subject, evidence digest.Digest, raw []byte) 
 	}
 	proven, why := v.proofs(func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
 	if len(proven) == 0 {
-		return rejectedSignature(evidence, why)
+		return rejectedSignature(evidence, "a signature", why)
 	}
 	return signedBy(proven, s, evidence)
 }

@@ -121,6 +121,10 @@ func (all checks) verify(entity verify.SignedEntity, a artifact) (Proof, error) 
 
 // verify proves that the entity is a signature over the artifact. The error is a [Failure].
 func (c *check) verify(entity verify.SignedEntity, a artifact) (Proof, error) {
+	c, err := c.around(entity)
+	if err != nil {
+		return Proof{}, err
+	}
 	result, err := c.decide(entity, a)
 	if f, ok := errors.AsType[*Failure](err); ok {
 		return Proof{}, f

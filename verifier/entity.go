@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -36,6 +37,7 @@ type TagSignature struct {
 	Signature []byte
 
 	annotations    map[string]string
+	envelope       *tagEnvelope // around what is signed; nil under the .sig tag
 	keyed, keyless func() (verify.SignedEntity, error)
 }
 
@@ -56,6 +58,9 @@ func (s *TagSignature) read(keyed bool) (verify.SignedEntity, error) {
 		signature: bundle.NewMessageSignature(sum[:], protocommon.HashAlgorithm_SHA2_256.String(), s.Signature),
 		content:   &bundle.PublicKey{},
 	}
+	if s.envelope != nil {
+		e.signature, e.envelope = s.envelope.content(s.Signature), s.envelope
+	}
 	var err error
 	if !keyed {
 		if e.content, err = s.certificate(); err != nil {
@@ -63,7 +68,7 @@ func (s *TagSignature) read(keyed bool) (verify.SignedEntity, error) {
 		}
 	}
 	if text := s.annotations[bundleAnnotation]; text != "" {
-		entry, err := logEntry([]byte(text))
+		entry, err := logEntry([]byte(text), s.loggedAs())
 		if err != nil {
 			return nil, failure(LogEntryInvalid, "has a log entry that cannot be read: %v", err)
 		}
@@ -79,6 +84,22 @@ func (s *TagSignature) read(keyed bool) (verify.SignedEntity, error) {
 		e.timestamps = [][]byte{stamp.SignedRFC3161Timestamp}
 	}
 	return e, nil
+}
+
+// artifact is what the signature must be over.
+func (s *TagSignature) artifact() artifact {
+	if s.envelope != nil {
+		return s.envelope.subject
+	}
+	return bytesArtifact(s.Payload)
+}
+
+// loggedAs are the kinds of log entries that can hold the signature. No archive ever is parsed.
+func (s *TagSignature) loggedAs() []string {
+	if s.envelope != nil {
+		return []string{"dsse", "intoto"}
+	}
+	return []string{"hashedrekord"}
 }
 
 func (s *TagSignature) certificate() (verify.VerificationContent, error) {
@@ -149,8 +170,8 @@ type rekorBundle struct {
 	}
 }
 
-// logEntry reads a Rekor bundle. Only entries that hold a signature over a hash are parsed; no archive ever is.
-func logEntry(raw []byte) (*tlog.Entry, error) {
+// logEntry reads a Rekor bundle around an entry of one of the kinds.
+func logEntry(raw []byte, kinds []string) (*tlog.Entry, error) {
 	var b rekorBundle
 	if err := strictjson.DecodeExact(raw, &b); err != nil {
 		return nil, err
@@ -162,8 +183,11 @@ func logEntry(raw []byte) (*tlog.Entry, error) {
 	if err := strictjson.Decode(b.Payload.Body, &kind); err != nil {
 		return nil, fmt.Errorf("body: %w", err)
 	}
-	if kind.Kind != "hashedrekord" {
+	if !slices.Contains(kinds, kind.Kind) {
 		return nil, fmt.Errorf("an entry of kind %.40q", kind.Kind)
+	}
+	if kind.Kind == "intoto" && kind.Version == "0.0.1" {
+		return nil, errors.New("an entry of kind intoto 0.0.1, which does not hold the signature; attest with --rekor-entry-type dsse")
 	}
 	id, err := hex.DecodeString(b.Payload.LogID)
 	if err != nil || len(id) == 0 {
@@ -180,9 +204,10 @@ func logEntry(raw []byte) (*tlog.Entry, error) {
 	})
 }
 
-// tagEntity is a signature under the .sig tag.
+// tagEntity is a signature under the .sig or the .att tag.
 type tagEntity struct {
-	signature  *bundle.MessageSignature
+	signature  verify.SignatureContent
+	envelope   *tagEnvelope // nil under the .sig tag
 	content    verify.VerificationContent
 	entries    []*tlog.Entry
 	timestamps [][]byte

@@ -116,7 +116,7 @@ func (a *keyAuthority) CheckTagSignature(sig *TagSignature) (Proof, error) {
 	if err := a.key.VerifySignature(bytes.NewReader(sig.Signature), bytes.NewReader(sig.Payload)); err != nil {
 		return Proof{}, failure(SignatureInvalid, "does not verify: %v", err)
 	}
-	return a.whileValid(sig.keyed, bytesArtifact(sig.Payload))
+	return a.whileValid(sig.keyed, sig.artifact())
 }
 
 func (a *keyAuthority) CheckBundle(b *bundle.Bundle, d digest.Digest) (Proof, error) {

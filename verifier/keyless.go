@@ -74,7 +74,7 @@ func (a *certificateAuthority) CheckTagSignature(sig *TagSignature) (Proof, erro
 	if err != nil {
 		return Proof{}, err
 	}
-	return a.checks.verify(entity, bytesArtifact(sig.Payload))
+	return a.checks.verify(entity, sig.artifact())
 }
 
 func (a *certificateAuthority) CheckBundle(b *bundle.Bundle, d digest.Digest) (Proof, error) {

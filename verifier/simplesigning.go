@@ -123,7 +123,7 @@ func (v *Verifier) simpleSignature(
 	attached := NewTagSignature(payload, sig, layer.Annotations)
 	proven, why := v.proofs(func(a Authority) (Proof, error) { return a.CheckTagSignature(attached) })
 	if len(proven) == 0 {
-		return rejectedSignature(evidence, why)
+		return rejectedSignature(evidence, "a signature", why)
 	}
 	if err := v.checkSimpleSigning(s, payload); err != nil {
 		return rejectedAs(asFailure(err).Code, evidence, "a signature by %s that %v", names(proven), err)
@@ -161,17 +161,17 @@ func names(all []proven) string {
 	return strings.Join(names, " and ")
 }
 
-// rejectedSignature says of a signature that nobody made why it does not count. To say that a key is unknown is to say
-// less than the library does: its words are about one authority of many.
-func rejectedSignature(evidence digest.Digest, why *Failure) findings {
+// rejectedSignature says of a signature, or an attestation, that nobody made why it does not count. To say that a key is
+// unknown is to say less than the library does: its words are about one authority of many.
+func rejectedSignature(evidence digest.Digest, what string, why *Failure) findings {
 	if why == nil {
-		return rejected(evidence, "a signature by an unknown key")
+		return rejected(evidence, "%s by an unknown key", what)
 	}
 	switch why.Code {
 	case SignatureInvalid, KeyMismatch, CertificateMissing, NotVerified:
-		return rejectedAs(why.Code, evidence, "a signature by an unknown key")
+		return rejectedAs(why.Code, evidence, "%s by an unknown key", what)
 	}
-	return rejectedAs(why.Code, evidence, "a signature that %v", why)
+	return rejectedAs(why.Code, evidence, "%s that %v", what, why)
 }
 
 func signedBy(all []proven, s policy.Subject, evidence digest.Digest) (f findings) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto"
 	"crypto/x509"
 	"errors"
@@ -53,13 +54,18 @@ func (b *builder) loadKey(c *Config, s Signer) (*signer.Key, error) {
 	return signer.LoadKeyFile(path, password)
 }
 
-// openAuthorities reads what authorities are checked with, and gives their fingerprints by name.
-func openAuthorities(l *Loaded, signerKeys map[string]*signer.Key) (all []verifier.Authority, fingerprints map[string]string, problems Problems) {
+// openAuthorities reads what authorities are checked with, and gives their fingerprints by name. What an operator should know
+// about them goes to warn.
+func openAuthorities(
+	l *Loaded, signerKeys map[string]*signer.Key, warn func(string, ...any),
+) (all []verifier.Authority, fingerprints map[string]string, problems Problems) {
+	ctx, cancel := context.WithTimeout(context.Background(), remoteKeysTime)
+	defer cancel()
 	fingerprints = map[string]string{}
 	names := map[string]string{} // by fingerprint
 	for i, a := range l.Config.Authorities {
 		at := fmt.Sprintf("authorities[%d]", i)
-		authority, where, err := openAuthority(a, signerKeys)
+		authority, where, err := openAuthority(ctx, a, signerKeys, warn)
 		if err != nil {
 			problems = append(problems, l.problem(at+where, "%v", err))
 			continue
@@ -77,7 +83,9 @@ func openAuthorities(l *Loaded, signerKeys map[string]*signer.Key) (all []verifi
 }
 
 // openAuthority opens one; where is the setting that an error is about.
-func openAuthority(a Authority, signerKeys map[string]*signer.Key) (made verifier.Authority, where string, err error) {
+func openAuthority(
+	ctx context.Context, a Authority, signerKeys map[string]*signer.Key, warn func(string, ...any),
+) (made verifier.Authority, where string, err error) {
 	switch {
 	case a.Signer != "":
 		key := signerKeys[a.Signer]
@@ -91,14 +99,16 @@ func openAuthority(a Authority, signerKeys map[string]*signer.Key) (made verifie
 	case a.Certificate != nil:
 		return openCertificate(a.Name, *a.Certificate)
 	}
-	return openKey(a.Name, a.Key)
+	return openKey(ctx, a.Name, a.Key, warn)
 }
 
-func openKey(name string, k PublicKey) (made verifier.Authority, where string, err error) {
+func openKey(ctx context.Context, name string, k PublicKey, warn func(string, ...any)) (made verifier.Authority, where string, err error) {
 	key := verifier.Key{Revoked: k.Revoked, Logged: k.Logged}
-	if key.Public, err = readPublicKey(k.File); err != nil {
-		return nil, ".key.file", err
+	public, where, err := openPublicKey(ctx, name, k, warn)
+	if err != nil {
+		return nil, where, err
 	}
+	key.Public = public
 	if key.ValidFrom, err = k.ValidFrom.time(); err != nil {
 		return nil, ".key.valid_from", err
 	}

@@ -37,6 +37,7 @@ type built struct {
 	Certificate *tls.Certificate  // nil without TLS
 	Authorities map[string]string // fingerprints by name
 	Audited     []string          // policies in audit mode
+	Warnings    []warning         // what an operator should know
 
 	registries []standingRegistry
 }
@@ -46,7 +47,7 @@ type built struct {
 func (b *builder) build(l *Loaded) (*built, error) {
 	made := &built{}
 	signerKeys, problems := b.loadKeys(l)
-	authorities, fingerprints, more := openAuthorities(l, signerKeys)
+	authorities, fingerprints, more := openAuthorities(l, signerKeys, made.warn)
 	problems = append(problems, more...)
 	made.Authorities = fingerprints
 

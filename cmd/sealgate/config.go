@@ -220,8 +220,18 @@ type Authority struct {
 
 // PublicKey names a public key, and when it counts.
 type PublicKey struct {
-	// File holds one public key in PEM: ECDSA on P-256, P-384 or P-521, Ed25519, or RSA of at least 2048 bits.
+	// File holds one public key in PEM: ECDSA on P-256, P-384 or P-521, Ed25519, or RSA of at least 2048 bits. Beside kms
+	// it is a copy of the key there: it is used when the service cannot be asked, and must be the same when it can.
 	File string `mapstructure:"file"`
+
+	// KMS is a key that a key management service keeps, whose public half is fetched with the configuration:
+	// awskms://[ENDPOINT]/[ID, ALIAS OR ARN], gcpkms://projects/..., azurekms://VAULT/KEY, hashivault://KEY or openbao://KEY.
+	// Where the service is, and who asks, is read from the environment as its own tools do.
+	KMS string `mapstructure:"kms"`
+
+	// Fingerprint is the SHA-256 of the key in PKIX form, in hexadecimal, as sealgate keys public prints it. Another key, in
+	// the file or the service, is refused. Default: whatever key is there.
+	Fingerprint string `mapstructure:"fingerprint"`
 
 	// ValidFrom is a date, such as 2026-01-01, whose beginning in UTC is meant, or a time, such as 2026-01-01T12:00:00Z.
 	// A signature before it does not count. With valid_from or valid_until, a signature needs a trusted time. Default: from

@@ -228,7 +228,7 @@ func TestContentThatContradictsItselfIsRefusedWithItsLine(t *testing.T) {
 		{"certificates without roots", onePolicy + "authorities: [{name: a, certificate: {subject: s}}]\n", ":5: authorities[0].certificate: has no roots"},
 		{"certificates of anybody", onePolicy + "authorities: [{name: a, certificate: {roots: r.pem}}]\n", ":5: authorities[0].certificate: has neither subject nor subject_regexp"},
 		{"an identity and a certificate", onePolicy + "authorities: [{name: a, keyless: {issuer: i, subject: s}, certificate: {roots: r, subject: s}}]\n", "has more than one of"},
-		{"a validity without a key", onePolicy + "authorities: [{name: a, key: {revoked: true}}]\n", ":5: authorities[0].key: has no file"},
+		{"a validity without a key", onePolicy + "authorities: [{name: a, key: {revoked: true}}]\n", ":5: authorities[0].key: has neither file nor kms"},
 		{"a key that ends before it begins", onePolicy + "authorities:\n  - name: a\n    key:\n      file: a\n      valid_from: 2027-01-01\n      valid_until: 2026-01-01\n", ":10: authorities[0].key.valid_until: is not after valid_from"},
 		{"a root for nothing", onePolicy + "authorities: [{name: a, key: {file: a, trusted_root: public-good}}]\n", ":5: authorities[0].key.trusted_root: means nothing without"},
 		{"a date that is none", onePolicy + "authorities: [{name: a, key: {file: a, valid_until: 2027-02-30}}]\n", ":5: authorities[0].key.valid_until: is neither a date like 2027-01-01 nor a time"},

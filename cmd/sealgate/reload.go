@@ -132,6 +132,7 @@ func (r *reloader) tryReload() error {
 		r.log.Warn("changed settings need a restart", "settings", unchangeable)
 	}
 	warnOfAudit(r.log, made.Audited)
+	made.logWarnings(r.log)
 	return nil
 }
 

@@ -40,7 +40,7 @@ const (
 
 func newBench(t *testing.T, file string) *bench {
 	t.Helper()
-	decisions, err := ledger.Open(t.TempDir())
+	decisions, err := ledger.Open(t.TempDir(), ledger.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,15 +64,15 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 	if err := generateKeys(c, s.log); err != nil {
 		return err
 	}
-	decisions, err := ledger.Open(filepath.Join(c.Storage.Directory, "ledger"))
+	metrics := newMetrics(thisBuild())
+	memory, err := ledger.Open(ledgerDirectory(c), ledger.Options{Log: s.log, Metrics: metrics})
 	if err != nil {
 		return err
 	}
-	s.closers = append(s.closers, decisions.Close)
+	s.closers = append(s.closers, memory.Close)
 
-	metrics := newMetrics(thisBuild())
 	s.Gateway = gateway.New(gateway.Options{
-		Ledger: decisions, Log: s.log, Metrics: metrics,
+		Ledger: memory, Log: s.log, Metrics: metrics,
 		ExternalURL: c.Listen.ExternalURL, AllowDelete: c.Delete.Allowed,
 	})
 	layers := inspect.NewLayers(layerMemory)
@@ -88,6 +88,9 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 	debug.FreeOSMemory() // decrypting a key takes scrypt a hundred megabytes that nobody needs again
 	return s.listen(c, made, metrics)
 }
+
+// ledgerDirectory is where the ledger is.
+func ledgerDirectory(c *Config) string { return filepath.Join(c.Storage.Directory, "ledger") }
 
 // generateKeys makes the key that no start had before.
 func generateKeys(c *Config, log *slog.Logger) error {
@@ -166,6 +169,7 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 		s.log.Warn("clients on other machines reach this listener in plain text; set listen.tls, or put a proxy with TLS before it")
 	}
 	warnOfAudit(s.log, made.Audited)
+	made.logWarnings(s.log)
 	return nil
 }
 

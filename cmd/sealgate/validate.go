@@ -21,6 +21,7 @@ var (
 	registryNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(:[0-9]{1,5})?$`)
 	prefixPattern       = regexp.MustCompile(`^([a-z0-9]+([._-]+[a-z0-9]+)*/)*$`)
 	hostPattern         = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$`)
+	fingerprintPattern  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	variablePattern     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
 )
 
@@ -188,6 +189,7 @@ func (v *validator) authorities(c *Config) {
 			v.add(at+".signer", "unknown signer %.64q; signers has %s", a.Signer, c.signerNames())
 		case a.Key != PublicKey{}:
 			v.publicKey(at+".key", a.Key)
+			v.remoteKey(at+".key", a.Key)
 		case a.Keyless != nil:
 			if a.Keyless.Issuer == "" {
 				v.add(at+".keyless", "has no issuer; name who vouches for the identity, like https://token.actions.githubusercontent.com")
@@ -206,12 +208,23 @@ func (v *validator) publicKey(at string, k PublicKey) {
 	from, _ := k.ValidFrom.time()
 	until, _ := k.ValidUntil.time()
 	switch {
-	case k.File == "":
-		v.add(at, "has no file; name the public key's")
+	case k.File == "" && k.KMS == "":
+		v.add(at, "has neither file nor kms; name the public key's")
 	case !from.IsZero() && !until.IsZero() && !from.Before(until):
 		v.add(at+".valid_until", "is not after valid_from")
 	case k.TrustedRoot != "" && !k.bounded():
 		v.add(at+".trusted_root", "means nothing without valid_from, valid_until or logged; leave it out")
+	}
+}
+
+func (v *validator) remoteKey(at string, k PublicKey) {
+	if k.KMS != "" {
+		if err := kms.CheckReference(k.KMS); err != nil {
+			v.add(at+".kms", "%v", err)
+		}
+	}
+	if k.Fingerprint != "" && !fingerprintPattern.MatchString(k.Fingerprint) {
+		v.add(at+".fingerprint", "is not a SHA-256 in hexadecimal, 64 digits in lower case")
 	}
 }
 

@@ -90,19 +90,11 @@ func verify(ctx context.Context, source *configSource, typed string) (verdict, e
 		return verdict{}, err
 	}
 
-	scratch, err := os.MkdirTemp("", "sealgate-verify-") // a gateway needs a ledger; this one records nothing
-	if err != nil {
-		return verdict{}, err
-	}
-	defer os.RemoveAll(scratch)
-	decisions, err := ledger.Open(scratch)
-	if err != nil {
-		return verdict{}, err
-	}
-	defer decisions.Close()
+	memory := ledger.OpenToRead(ledgerDirectory(&loaded.Config), ledger.Options{})
+	defer memory.Close()
 
 	g := gateway.New(gateway.Options{
-		Ledger: decisions, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), ExternalURL: loaded.Config.Listen.ExternalURL,
+		Ledger: memory, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), ExternalURL: loaded.Config.Listen.ExternalURL,
 	})
 	g.Enforce(made.Regime)
 	d, err := g.Judge(ctx, ref.repo, ref.asked())

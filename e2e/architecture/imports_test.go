@@ -68,6 +68,7 @@ var ioPackages = []string{"os", "io/ioutil", "net", "net/http", "os/exec", "sysc
 var confined = map[string][]string{
 	"github.com/spf13/viper":                {"cmd/sealgate"},
 	"github.com/spf13/cobra":                {"cmd/sealgate"},
+	"modernc.org/sqlite":                    {"gateway/ledger"},
 	"github.com/sealgate/sealgate/gateway$": {"cmd/sealgate"}, // the package itself, not what is below
 
 	// It runs a program for a scheme that it does not know: one package stands before it.

@@ -1,48 +1,61 @@
-// Package ledger remembers what the gateway decided and learnt: one record for each decision, and which admitted index
-// lists which manifest.
+// Package ledger remembers what the gateway decided and learnt: one record for each decision, which admitted manifest is made
+// of what, and what a registry said is attached to images.
 //
 // Decisions are JSON lines in the directory's decisions.jsonl. A record is written, in one write, before [Ledger.Record]
 // returns, so that a decision that was acted on is one that was recorded; a record that cannot be written is an error and
 // the caller must not act. Files are rotated by size and the oldest removed.
+//
+// The rest is memory (store.go): in a bounded file that is written a little later, and in front of it in the process. No
+// verdict rests on it alone.
 package ledger
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
+	"github.com/prometheus/client_golang/prometheus"
 	"gopkg.in/natefinch/lumberjack.v2"
 )
 
-// Bounds of what is kept.
+// Bounds of the decision log.
 const (
-	maxFileMiB = 64      // a decisions file, before it is rotated
-	maxFiles   = 16      // rotated files
-	maxEdges   = 100_000 // manifests whose indexes are remembered, in memory
-	maxParents = 16      // indexes remembered for one manifest
+	maxFileMiB = 64 // a decisions file, before it is rotated
+	maxFiles   = 16 // rotated files
 )
+
+// Options are a ledger's settings. What is zero has its default.
+type Options struct {
+	Log      *slog.Logger          // nowhere
+	Metrics  prometheus.Registerer // none
+	MaxBytes int64                 // of what is remembered in the file; 256 MiB
+}
+
+func (o Options) withDefaults() Options {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxBytes <= 0 {
+		o.MaxBytes = maxStoreBytes
+	}
+	return o
+}
 
 // Ledger is safe for concurrent use.
 type Ledger struct {
-	file *lumberjack.Logger
-
-	mu      sync.Mutex // guards what parents holds: its values are replaced, never changed
-	parents *lru.Cache[edge, []digest.Digest]
-}
-
-type edge struct {
-	repo  string
-	child digest.Digest
+	file    *lumberjack.Logger // nil: nothing is recorded
+	store   *store             // nil: nothing survives
+	lineage *lineage
 }
 
 // Open opens the ledger in a directory, which is created with mode 0700 when it is not there. It fails when no decision
-// could be written there.
-func Open(directory string) (*Ledger, error) {
+// could be written there. One process at a time may have a directory open.
+func Open(directory string, o Options) (*Ledger, error) {
+	o = o.withDefaults()
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
@@ -51,18 +64,34 @@ func Open(directory string) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	parents, err := lru.New[edge, []digest.Digest](maxEdges)
-	if err := errors.Join(err, probe.Close()); err != nil {
+	if err := probe.Close(); err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
+	}
+	store, err := openStore(directory, o)
+	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
 	return &Ledger{
-		file:    &lumberjack.Logger{Filename: name, MaxSize: maxFileMiB, MaxBackups: maxFiles},
-		parents: parents,
+		file:  &lumberjack.Logger{Filename: name, MaxSize: maxFileMiB, MaxBackups: maxFiles},
+		store: store, lineage: newLineage(store),
 	}, nil
 }
 
+// OpenToRead opens what a ledger remembers, for as long as it is asked and nothing is recorded. The gateway that it belongs to
+// may be running. Where nothing is remembered, or it cannot be read, it remembers nothing.
+func OpenToRead(directory string, o Options) *Ledger {
+	store := openStoreToRead(directory, o.withDefaults())
+	return &Ledger{store: store, lineage: newLineage(store)}
+}
+
+// errReadOnly is a record in a ledger that is open to be read.
+var errReadOnly = errors.New("the ledger is open to be read")
+
 // Record writes one decision. When it returns an error the decision must not take effect.
 func (l *Ledger) Record(d Decision) error {
+	if l.file == nil {
+		return errReadOnly
+	}
 	line, err := json.Marshal(d)
 	if err != nil {
 		return fmt.Errorf("record decision %s: %w", d.ID, err)
@@ -73,31 +102,24 @@ func (l *Ledger) Record(d Decision) error {
 	return nil
 }
 
-// Close closes the file. Nothing may be recorded afterwards.
-func (l *Ledger) Close() error { return l.file.Close() }
-
-// Admit remembers that an index of a repository was admitted and lists these manifests. It is lineage, not trust: whoever
-// asks for [Ledger.Parents] judges them again, under the policy of that moment.
-func (l *Ledger) Admit(repo string, index digest.Digest, children []digest.Digest) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, child := range children {
-		key := edge{repo, child}
-		before, _ := l.parents.Get(key)
-		parents := []digest.Digest{index} // the latest first: it is the likeliest to still be admitted
-		for _, parent := range before {
-			if parent != index && len(parents) < maxParents {
-				parents = append(parents, parent)
-			}
-		}
-		l.parents.Add(key, parents)
+// Close writes what waits to be written and closes the files. Nothing may be recorded or learnt afterwards.
+func (l *Ledger) Close() error {
+	err := l.store.close()
+	if l.file != nil {
+		err = errors.Join(err, l.file.Close())
 	}
+	return err
 }
 
-// Parents lists the admitted indexes of a repository that list a manifest, the latest first.
-func (l *Ledger) Parents(repo string, child digest.Digest) []digest.Digest {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	parents, _ := l.parents.Get(edge{repo, child})
-	return parents
+// Admit remembers that a manifest of a repository was admitted and is made of these: the manifests of an index, the blobs of
+// an image. It is lineage, not trust: see [Ledger.Wholes].
+func (l *Ledger) Admit(repo string, whole digest.Digest, parts []digest.Digest) {
+	l.lineage.admit(repo, whole, parts)
+}
+
+// Wholes lists admitted manifests of a repository that were made of a part, the latest first, at most [maxWholes]. They are
+// hints, which may come from a file: whoever asks reads each manifest, looks whether it is made of the part, and judges it
+// under the policy of that moment.
+func (l *Ledger) Wholes(repo string, part digest.Digest) []digest.Digest {
+	return l.lineage.wholes(repo, part)
 }

@@ -7,13 +7,11 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-
-	"github.com/opencontainers/go-digest"
 )
 
 func TestThreat171_EveryRecordIsOneLineThatReadsBack(t *testing.T) {
 	dir := t.TempDir()
-	l, err := Open(dir)
+	l, err := Open(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +48,7 @@ func TestThreat171_EveryRecordIsOneLineThatReadsBack(t *testing.T) {
 
 func TestARecordThatCannotBeWrittenIsAnError(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "ledger")
-	l, err := Open(dir)
+	l, err := Open(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,31 +62,7 @@ func TestARecordThatCannotBeWrittenIsAnError(t *testing.T) {
 	if err := l.Record(Decision{ID: "01"}); err == nil {
 		t.Error("Record returned no error, the decision would have taken effect unrecorded")
 	}
-	if _, err := Open(dir); err == nil {
+	if _, err := Open(dir, Options{}); err == nil {
 		t.Error("Open returned no error where no decision can be written")
-	}
-}
-
-func TestParentsAreTheLatestIndexesOfTheSameRepository(t *testing.T) {
-	l, err := Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	child := digest.FromString("child")
-	for i := range 2 * maxParents {
-		l.Admit("a", digest.FromBytes([]byte{byte(i)}), []digest.Digest{child})
-	}
-	l.Admit("a", digest.FromBytes([]byte{byte(2*maxParents - 2)}), []digest.Digest{child})
-
-	got := l.Parents("a", child)
-	if len(got) != maxParents {
-		t.Fatalf("got %d parents, want %d", len(got), maxParents)
-	}
-	if want := digest.FromBytes([]byte{byte(2*maxParents - 2)}); got[0] != want {
-		t.Errorf("the first parent is %s, want the latest, %s", got[0], want)
-	}
-	if got := l.Parents("b", child); len(got) != 0 {
-		t.Errorf("another repository has %d parents, want none", len(got))
 	}
 }
