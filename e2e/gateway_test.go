@@ -21,18 +21,28 @@ type gateway struct {
 	admin   string
 	dir     string
 	process *process
+
+	binary string
+	env    []string // beside what every child sees
 }
 
 // startGateway serves under a configuration. The listeners and the storage are the harness's; the rest is as written. The
 // public keys that it names lie beside the file: release.pub always, others by name.
 func startGateway(t *testing.T, sections string, publicKeys ...string) *gateway {
 	t.Helper()
-	g := &gateway{address: freeAddress(t), admin: freeAddress(t), dir: tempDir(t)}
+	g := newGateway(t, sections, publicKeys...)
+	g.start(t)
+	return g
+}
+
+// newGateway is startGateway without the start.
+func newGateway(t *testing.T, sections string, publicKeys ...string) *gateway {
+	t.Helper()
+	g := &gateway{address: freeAddress(t), admin: freeAddress(t), dir: tempDir(t), binary: suite.sealgate}
 	for _, name := range append(publicKeys, "release") {
 		need(t, suite.keys).install(t, name, g.path(name+".pub"))
 	}
 	g.configure(t, sections)
-	g.start(t)
 	return g
 }
 
@@ -55,7 +65,7 @@ func (g *gateway) configure(t *testing.T, sections string) {
 // start serves until stop or the test's end.
 func (g *gateway) start(t *testing.T) {
 	t.Helper()
-	p, err := startProcess(filepath.Join(g.dir, "log"), nil, suite.sealgate, "serve", "--config", g.path("sealgate.yaml"))
+	p, err := startProcess(filepath.Join(g.dir, "log"), g.env, g.binary, "serve", "--config", g.path("sealgate.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +95,7 @@ func (g *gateway) ref(image string) string { return g.address + "/" + image }
 // run runs another command of the binary under the same configuration.
 func (g *gateway) run(t *testing.T, args ...string) result {
 	t.Helper()
-	return command(t, nil, suite.sealgate, append(args, "--config", g.path("sealgate.yaml"))...)
+	return command(t, g.env, g.binary, append(args, "--config", g.path("sealgate.yaml"))...)
 }
 
 // publicKey is the file with the public half of the gateway's own key.

@@ -149,6 +149,7 @@ func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject) ([]di
 		return nil, fmt.Errorf("summarize %s: %w", s, err)
 	}
 	evidence, err := sealer.Seal(ctx, s, g.sealName(s), statements)
+	g.metrics.seal(err)
 	if err != nil {
 		return nil, fmt.Errorf("seal %s: %w", s, err)
 	}

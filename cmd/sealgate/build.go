@@ -28,6 +28,7 @@ type builder struct {
 	layers     *inspect.Layers // what was found in layers; nil remembers nothing
 	desk       *clients.Desk   // where clients log in; nil until a configuration knows some
 	issuers    map[string]standingIssuer
+	tokens     map[PKCS11]*signer.Key // keys in tokens, which stay open
 }
 
 // built is what a configuration became.
@@ -46,7 +47,7 @@ type built struct {
 // wrong. What was built has no effect before [builder.keep]; without it, [builder.drop] closes what is new.
 func (b *builder) build(l *Loaded) (*built, error) {
 	made := &built{}
-	signerKeys, problems := b.loadKeys(l)
+	signerKeys, problems := b.loadKeys(l, made.warn)
 	authorities, fingerprints, more := openAuthorities(l, signerKeys, made.warn)
 	problems = append(problems, more...)
 	made.Authorities = fingerprints
@@ -92,6 +93,12 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		return nil, Problems{l.problem("authorities", "%v", err)}
 	}
 
+	sealers, err := openSealers(&l.Config, signerKeys, registries)
+	if err != nil {
+		b.drop(made)
+		return nil, Problems{l.problem("signers", "%v", err)}
+	}
+
 	made.Regime = &gateway.Regime{
 		Policy:     compiled,
 		Registries: registries,
@@ -100,15 +107,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 			TTL: l.Config.Verification.CacheTTL, Entries: l.Config.Verification.CacheEntries,
 		}),
 		Inspector: inspect.Inspector{Blobs: registries, Layers: b.layers},
-		Sealers:   map[string]gateway.Sealer{},
-	}
-	for _, s := range l.Config.Signers {
-		formats, err := signer.ParseFormats(s.Formats)
-		if err != nil {
-			b.drop(made)
-			return nil, fmt.Errorf("signer %s: %w", s.Name, err)
-		}
-		made.Regime.Sealers[s.Name] = signer.NewSealer(signerKeys[s.Name], registries, formats)
+		Sealers:   sealers,
 	}
 	return made, nil
 }

@@ -345,6 +345,10 @@ type Signer struct {
 	// or openbao://, as cosign writes it. Who asks, the service's own variables say, such as AWS_REGION or VAULT_ADDR.
 	KMS string `mapstructure:"kms"`
 
+	// Public is a file with a copy of the public half of a key in a service, in PEM. With it a gateway starts while the service
+	// cannot be asked, and one whose key was changed there does not. Only with kms. Default none.
+	Public string `mapstructure:"public"`
+
 	// PKCS11 is a key in a hardware security module. It needs the build for such modules.
 	PKCS11 *PKCS11 `mapstructure:"pkcs11"`
 

@@ -292,8 +292,11 @@ func (v *validator) signer(at string, s Signer) {
 	v.secretVariable(at+".key.password_env", s.Key.PasswordEnv, s.Key.PasswordFile, "password")
 	if s.KMS != "" {
 		if err := kms.CheckReference(s.KMS); err != nil {
-			v.add(at+".kms", "is %v", err)
+			v.add(at+".kms", "%v", err)
 		}
+	}
+	if s.Public != "" && s.KMS == "" {
+		v.add(at+".public", "means nothing without kms; leave it out")
 	}
 	if t := s.PKCS11; t != nil {
 		for _, one := range []struct{ key, value string }{{"module", t.Module}, {"token", t.Token}, {"label", t.Label}} {

@@ -34,6 +34,7 @@ var may = map[string][]string{
 	"gateway/ledger":     {"policy", "policy/manifest"},
 	"gateway/upstream":   {"policy", "policy/manifest"},
 	"signer":             {"policy", "policy/manifest"},
+	"signer/pkcs11":      {},
 	"signer/kms":         {},
 	"verifier":           {"policy", "policy/manifest", "policy/strictjson", "verifier/predicate"},
 	"verifier/inspect":   {"policy", "policy/manifest", "policy/strictjson"},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/sigstore/sigstore/pkg/signature/kms"
@@ -18,7 +19,9 @@ const signTime = 10 * time.Second
 type Key struct {
 	reference string
 	public    crypto.PublicKey
-	service   kms.SignerVerifier
+
+	mu      sync.Mutex
+	service kms.SignerVerifier // nil: nobody asked for a signature yet
 }
 
 // OpenKey opens a key for signing. It asks the service for the public half once: the key that is known by it is this one,
@@ -32,7 +35,12 @@ func OpenKey(ctx context.Context, reference string) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fetch the public key of %s: %w", reference, err)
 	}
-	return &Key{reference, public, service}, nil
+	return &Key{reference: reference, public: public, service: service}, nil
+}
+
+// KnownKey is a key whose public half is known. The service is asked when something is to be signed.
+func KnownKey(reference string, public crypto.PublicKey) *Key {
+	return &Key{reference: reference, public: public}
 }
 
 // Public is the public half.
@@ -42,12 +50,33 @@ func (k *Key) Public() crypto.PublicKey { return k.public }
 func (k *Key) SignDigest(ctx context.Context, sha256 []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, signTime)
 	defer cancel()
+	service, err := k.opened(ctx)
+	if err != nil {
+		return nil, err
+	}
 	signature, err := inTime(ctx, func() ([]byte, error) {
-		return k.service.SignMessage(bytes.NewReader(nil), options.WithContext(ctx), options.WithDigest(sha256),
+		return service.SignMessage(bytes.NewReader(nil), options.WithContext(ctx), options.WithDigest(sha256),
 			options.WithCryptoSignerOpts(crypto.SHA256))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("sign with %s: %w", k.reference, err)
 	}
 	return signature, nil
+}
+
+func (k *Key) opened(ctx context.Context) (kms.SignerVerifier, error) {
+	k.mu.Lock()
+	service := k.service
+	k.mu.Unlock()
+	if service != nil {
+		return service, nil
+	}
+	service, err := Open(ctx, k.reference) // perhaps several at once, of which one is kept
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.service = service
+	return service, nil
 }
