@@ -58,10 +58,10 @@ func startContainerd2() (*containerd, error) {
 func startContainerd(name, binaries, config string) (*containerd, error) {
 	c := &containerd{dir: filepath.Join(suite.dir, name), ctr: filepath.Join(binaries, "ctr")}
 	err := makeFiles(c.dir, map[string]string{
-		"config.toml": strings.ReplaceAll(config, "{dir}", c.dir),
-		"crictl.yaml": fmt.Sprintf("runtime-endpoint: unix://%[1]s/ctd.sock\nimage-endpoint: unix://%[1]s/ctd.sock\ntimeout: 60\n", c.dir),
-		"cni/.keep":   "",
-		"hosts/.keep": "",
+		"etc/containerd/config.toml": strings.ReplaceAll(config, "{dir}", c.dir),
+		"crictl.yaml":                fmt.Sprintf("runtime-endpoint: unix://%[1]s/ctd.sock\nimage-endpoint: unix://%[1]s/ctd.sock\ntimeout: 60\n", c.dir),
+		"cni/.keep":                  "",
+		"hosts/.keep":                "",
 	})
 	if err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func startContainerd(name, binaries, config string) (*containerd, error) {
 	// The daemon takes the first shim on the PATH: it must be its own.
 	env := []string{"PATH=" + binaries + ":/usr/sbin:/usr/bin:/sbin:/bin", "CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1"}
 	p, err := startProcess(filepath.Join(c.dir, "log"), env, filepath.Join(binaries, "containerd"),
-		"--config", filepath.Join(c.dir, "config.toml"))
+		"--config", filepath.Join(c.dir, "etc/containerd/config.toml"))
 	if err != nil {
 		return nil, err
 	}

@@ -8,17 +8,19 @@ import (
 // docker is Debian's dockerd 20.10 with a store of its own.
 type docker struct{ dir string }
 
-func startDocker() (*docker, error) {
-	d := &docker{filepath.Join(suite.dir, "docker")}
-	if err := makeFiles(d.dir, map[string]string{"daemon.json": "{}", "client/config.json": "{}"}); err != nil {
+func startDocker() (*docker, error) { return startDockerWith("docker", "{}") }
+
+func startDockerWith(name, config string) (*docker, error) {
+	d := &docker{filepath.Join(suite.dir, name)}
+	if err := makeFiles(d.dir, map[string]string{"etc/docker/daemon.json": config, "client/config.json": "{}"}); err != nil {
 		return nil, err
 	}
 	p, err := startProcess(filepath.Join(d.dir, "log"), nil, "/usr/sbin/dockerd",
-		"--config-file", filepath.Join(d.dir, "daemon.json"),
+		"--config-file", filepath.Join(d.dir, "etc/docker/daemon.json"),
 		"--data-root", filepath.Join(d.dir, "root"), "--exec-root", filepath.Join(d.dir, "exec"),
 		"-H", d.host(), "--pidfile", filepath.Join(d.dir, "pid"),
 		"--iptables=false", "--ip6tables=false", "--bridge=none",
-		"--storage-driver=overlay2", "--insecure-registry", "127.0.0.0/8")
+		"--storage-driver=overlay2")
 	if err != nil {
 		return nil, err
 	}
