@@ -175,7 +175,7 @@ func TestThreat157_AHardwareSecurityModuleSignsAndItsPINIsNowhere(t *testing.T) 
 	env := []string{"SOFTHSM2_CONF=" + filepath.Join(home, "softhsm2.conf")}
 	command(t, env, "/usr/bin/softhsm2-util", "--init-token", "--free", "--label", "sealgate", "--pin", pin, "--so-pin", "12345678").ok(t)
 	command(t, env, "/usr/bin/pkcs11-tool", "--module", module, "--token-label", "sealgate", "--login", "--pin", pin,
-		"--keypairgen", "--key-type", "EC:prime256v1", "--label", "release").ok(t)
+		"--keypairgen", "--key-type", "EC:prime256v1", "--label", "release", "--id", "01").ok(t)
 
 	config := `
 authorities: [{name: hsm, signer: hsm}]

@@ -124,6 +124,8 @@ type exchange struct {
 	registry *upstream.Registry // nil for what concerns no repository
 	name     string             // of the repository in that registry
 	rule     *policy.Rule       // nil when no policy names the repository
+
+	progress func(Step, digest.Digest) // told what is done; nil for requests
 }
 
 // handlers is the gateway's table of contents.

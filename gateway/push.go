@@ -84,6 +84,7 @@ func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manife
 	if depth > maxIndexDepth {
 		return policy.Verdict{}, fmt.Errorf("%w: indexes nested deeper than %d", manifest.ErrInvalid, maxIndexDepth)
 	}
+	x.step(StepCheck, m.Digest)
 	image, err := x.re.Inspector.Inspect(ctx, x.t.Repo, m, x.rule.ImageNeeds())
 	if err != nil {
 		return policy.Verdict{}, fmt.Errorf("inspect %s: %w", m.Digest, err)
@@ -144,6 +145,7 @@ func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject) ([]di
 	if !ok {
 		return nil, fmt.Errorf("seal %s: no sealer for policy %q", s, x.rule.Name())
 	}
+	x.step(StepSeal, s.Digest)
 	statements, err := g.statements(x, s)
 	if err != nil {
 		return nil, fmt.Errorf("summarize %s: %w", s, err)

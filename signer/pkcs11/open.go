@@ -23,7 +23,7 @@ func Open(t Token) (crypto.Signer, error) {
 	}
 	pair, err := session.FindKeyPair(nil, []byte(t.Label))
 	if err == nil && pair == nil {
-		err = errors.New("there is none")
+		err = errors.New("there is none with that label and an id (CKA_ID), by which its halves find each other")
 	}
 	if err != nil {
 		err = fmt.Errorf("find key pair %q in token %q: %w", t.Label, t.Token, withoutPIN(err, t.PIN))
