@@ -35,8 +35,8 @@ policies:
     push: {image: {nonroot: deny}, seal: {signer: gateway}}
 `
 
-// TestCosignThroughTheGateway signs while the policy is in audit mode: cosign reads the image that it signs, and nobody
-// reads one that is refused. Then the policy is enforced, and what is signed pulls.
+// TestCosignThroughTheGateway signs while the policy is in audit mode: cosign reads the image that it signs, and where nobody
+// logs in, nobody reads one that is refused (signing_test.go is about where they do). Then the policy is enforced, and what is signed pulls.
 func TestCosignThroughTheGateway(t *testing.T) {
 	up, kit, keys := startRegistry(t), need(t, suite.images), need(t, suite.keys)
 	gw := startGateway(t, fmt.Sprintf(cosignConfig, up.url(), "audit"))
@@ -138,7 +138,7 @@ policies:
 }
 
 // TestAnImageIsPromotedWithItsSignatures copies an image from where it was signed to where both signatures are demanded.
-// There nobody could sign it: cosign reads what it signs, and nobody reads what is refused.
+// There nobody could sign it: cosign reads what it signs, and where nobody logs in, nobody reads what is refused.
 func TestAnImageIsPromotedWithItsSignatures(t *testing.T) {
 	up, kit := startRegistry(t), need(t, suite.images)
 	gw := startGateway(t, fmt.Sprintf(cosignConfig, up.url(), "enforce"))

@@ -53,7 +53,7 @@ func (ring *keyRing) install(t *testing.T, name, to string) {
 type cosign struct {
 	name string
 	sign []string // also of attest
-
+	env  []string
 }
 
 var (
@@ -65,7 +65,16 @@ var (
 
 func (c cosign) run(t *testing.T, args ...string) result {
 	t.Helper()
-	return command(t, []string{keyPassword}, suite.tools[c.name], args...)
+	return command(t, append([]string{keyPassword}, c.env...), suite.tools[c.name], args...)
+}
+
+// as is a cosign that is logged in.
+func (c cosign) as(t *testing.T, who string, gw *gateway) cosign {
+	t.Helper()
+	config := tempDir(t)
+	command(t, []string{"DOCKER_CONFIG=" + config}, suite.tools["crane"], "auth", "login", gw.address, "-u", who, "-p", passwordOf(who)).ok(t)
+	c.env = []string{"DOCKER_CONFIG=" + config}
+	return c
 }
 
 // signs signs name@digest with one of the ring's keys.

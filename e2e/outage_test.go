@@ -35,6 +35,10 @@ func TestOutages(t *testing.T) {
 		t.Errorf("the gateway answers %d when its upstream is down, want 502", status)
 	}
 	up.start(t)
+	eventually(t, "the gateway asks the registry again", func() (bool, string) { // which it left alone for a moment
+		status := gw.status(t, http.MethodGet, "up/app", "v1")
+		return status == http.StatusOK, fmt.Sprint(status)
+	})
 	forEachClient(t, "the registry is back", func(t *testing.T, c client) { c.fresh(t, image).ok(t) })
 
 	if code := gw.process.stop(); code != 0 {

@@ -21,6 +21,9 @@ type caller struct {
 	policy.Client
 	byToken bool           // it showed a token,
 	access  clients.Access // which is for this and nothing else
+
+	signs     bool // it may sign here,
+	signsOnly bool // and has no other right that would do for what it asks
 }
 
 // rights are what each kind of request needs in its repository. The empty right is for requests without one.
@@ -100,6 +103,13 @@ func (g *Gateway) refusedLogin(x *exchange, why error) {
 	g.log.Warn("login refused", "client", clientAddress(x.r), "kind", string(x.t.Kind), "error", why)
 }
 
+// bySigners are what a right to sign is enough for: to read manifests and what is attached to them, and to attach more. The
+// handlers refuse the rest of what comes by these ways: layers (signing.go).
+var bySigners = map[Kind]bool{
+	ListReferrers: true, PullManifest: true, PullBlob: true,
+	PushManifest: true, StartUpload: true, UploadStatus: true, UploadChunk: true, FinishUpload: true, CancelUpload: true,
+}
+
 // authorize refuses what the caller has no right to do, in audit mode too: that is about images, not about people.
 func (g *Gateway) authorize(x *exchange) error {
 	right, ok := rights[x.t.Kind]
@@ -114,7 +124,11 @@ func (g *Gateway) authorize(x *exchange) error {
 
 	s := policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}
 	verdict := x.rule.Authorize(s, x.Client, right)
-	if x.t.Head && right == policy.Pull && !verdict.Admitted() && x.rule.Authorize(s, x.Client, policy.Push).Admitted() && x.tokenCovers(x.t.Repo, policy.Push) {
+	if x.signs = bySigners[x.t.Kind] && x.rule.Gives(x.Client, policy.Sign); x.signs && !verdict.Admitted() {
+		x.signsOnly, verdict = true, policy.AdmitToSign(verdict)
+	}
+	mayPush := x.rule.Gives(x.Client, policy.Push)
+	if x.t.Head && right == policy.Pull && !verdict.Admitted() && mayPush && x.tokenCovers(x.t.Repo, policy.Push) || x.signsOnly && mayPush && x.headsForPush() {
 		return notFoundHead(x.t.Kind) // it may push and not pull: whatever is there, it sends what it has
 	}
 	switch {

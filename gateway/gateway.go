@@ -88,6 +88,7 @@ type Gateway struct {
 	uploads   *ticketOffice
 	decoys    *decoys
 	texts     *lru.Cache[policy.Subject, bool] // manifests of evidence: whether their layers are text
+	aheads    chan struct{}                    // held by each verification that nobody waits for yet
 }
 
 // maxTexts bounds the manifests of which it is remembered what they hold.
@@ -103,11 +104,14 @@ func New(o Options) *Gateway {
 	if err != nil {
 		panic("gateway: the size of a cache is a positive constant: " + err.Error())
 	}
-	return &Gateway{
+	g := &Gateway{
 		ledger: o.Ledger, log: o.Log, metrics: newMetrics(o.Metrics),
 		externalURL: strings.TrimRight(o.ExternalURL, "/"), externalHost: strings.TrimRight(host, "/"), allowDelete: o.AllowDelete,
 		manifests: newManifestCache(), uploads: newTicketOffice(), decoys: newDecoys(), texts: texts,
+		aheads: make(chan struct{}, maxAhead),
 	}
+	o.Metrics.MustRegister(upstreamHealth{&g.regime})
+	return g
 }
 
 // Enforce replaces the regime. Requests under way end under the one they began with.

@@ -24,7 +24,7 @@ func (g *Gateway) refuseHead(x *exchange, m *manifest.Manifest, err error) error
 		return err
 	}
 	switch {
-	case x.mayPushByToken() || asksBeforePush(x):
+	case x.asksBeforePush():
 		// "Not here": the client sends its manifest, and the push rule decides. A 403 would break the push of a fixed
 		// image over a refused one.
 		return notHere
@@ -36,10 +36,15 @@ func (g *Gateway) refuseHead(x *exchange, m *manifest.Manifest, err error) error
 
 var notHere = &requestError{http.StatusNotFound, "MANIFEST_UNKNOWN", "the manifest does not exist"}
 
-// asksBeforePush recognises the HEAD of a client that is about to push and has no token to say so. containerd and crane accept just the type of the
+// asksBeforePush reports a HEAD by which a client wants to know whether it has to push.
+func (x *exchange) asksBeforePush() bool {
+	return x.t.Head && x.t.Kind == PullManifest && (x.mayPushByToken() || looksLikePush(x))
+}
+
+// looksLikePush recognises the HEAD of a client that is about to push and has no token to say so. containerd and crane accept just the type of the
 // manifest that they hold, where a pull accepts all that it can read. oras and what is built on it accept everything, and ask
 // for the digest; of those that pull, only containerd asks HEAD for a digest.
-func asksBeforePush(x *exchange) bool {
+func looksLikePush(x *exchange) bool {
 	named := 0
 	for _, t := range accepted(x.r.Header) {
 		if t != "*/*" {

@@ -39,9 +39,10 @@ func TestThreat132_LineageThatSomebodyMadeUpLendsNothing(t *testing.T) {
 		"layers": []any{describe(ocispec.MediaTypeImageLayer, stranger.manifest)},
 	})
 	carrier.digest, carrier.blobs = digest.FromBytes(carrier.manifest), append(carrier.blobs, stranger.manifest)
-	for reference, im := range map[string]image{"child": child, "stranger": stranger, "index": index, "carrier": carrier} {
-		r.bypass("a", reference, im)
-	}
+	r.bypass("a", "child", child)
+	r.bypass("a", "stranger", stranger)
+	r.bypass("a", "index", index) // which the registry takes when its child is there
+	r.bypass("a", "carrier", carrier)
 	r.sealAround("a", index)
 	r.sealAround("a", carrier)
 	for name, whole := range map[string]digest.Digest{

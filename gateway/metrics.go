@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sealgate/sealgate/gateway/clients"
@@ -43,6 +44,41 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	r.MustRegister(m.requests, m.decisions, m.seals, m.logins, m.panics, m.corrupt)
 	return m
+}
+
+// upstreamHealth is what the registries in force say of themselves. The label is a configured name.
+type upstreamHealth struct {
+	regime *atomic.Pointer[Regime]
+}
+
+var (
+	restingMetric = prometheus.NewDesc("sealgate_upstream_resting", "1 while a registry is left alone because it failed repeatedly.", []string{"registry"}, nil)
+	refusedMetric = prometheus.NewDesc("sealgate_upstream_unsent_total", "Requests that were not sent to a registry because it was left alone.", []string{"registry"}, nil)
+	retriesMetric = prometheus.NewDesc("sealgate_upstream_retries_total", "Requests that were sent to a registry once more.", []string{"registry"}, nil)
+)
+
+// Describe implements [prometheus.Collector].
+func (u upstreamHealth) Describe(descriptions chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{restingMetric, refusedMetric, retriesMetric} {
+		descriptions <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (u upstreamHealth) Collect(values chan<- prometheus.Metric) {
+	re := u.regime.Load()
+	if re == nil || re.Registries == nil {
+		return
+	}
+	for _, registry := range re.Registries.All() {
+		health, resting := registry.Health(), 0.0
+		if health.Resting {
+			resting = 1
+		}
+		values <- prometheus.MustNewConstMetric(restingMetric, prometheus.GaugeValue, resting, registry.Name())
+		values <- prometheus.MustNewConstMetric(refusedMetric, prometheus.CounterValue, float64(health.Refused), registry.Name())
+		values <- prometheus.MustNewConstMetric(retriesMetric, prometheus.CounterValue, float64(health.Retries), registry.Name())
+	}
 }
 
 func (m *metrics) request(kind Kind, status int) {

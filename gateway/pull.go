@@ -26,6 +26,7 @@ func (g *Gateway) pullManifest(x *exchange) error {
 	if refused := g.decoys.find(x); refused != nil {
 		return refused
 	}
+	g.lookAhead(x)
 	m, err := g.fetch(ctx, x.re, x.t)
 	if err != nil {
 		return err
@@ -34,11 +35,11 @@ func (g *Gateway) pullManifest(x *exchange) error {
 		return &requestError{http.StatusNotFound, "MANIFEST_UNKNOWN", fmt.Sprintf("the manifest is of type %s, which the request does not accept", m.MediaType)}
 	}
 
-	err = g.enforce(x, ledger.Pull, m.Digest, g.judge(ctx, x.re, x.t.Repo, x.t.Tag == "", m))
-	if err != nil {
+	action, judged := x.forSigning(g.judge(ctx, x.re, x.t.Repo, x.t.Tag == "", m))
+	if err := g.enforce(x, action, m.Digest, judged); err != nil {
 		return g.refuseHead(x, m, err)
 	}
-	if m.IsIndex() {
+	if m.IsIndex() && action == ledger.Pull {
 		g.ledger.Admit(x.t.Repo, m.Digest, parts(m))
 	}
 	return serveManifest(x, m)

@@ -35,6 +35,9 @@ func (g *Gateway) pushManifest(x *exchange) error {
 	if of, list, ok := evidenceSubject(x.t.Tag); ok {
 		return g.pushEvidenceTag(ctx, x, m, of, list)
 	}
+	if x.signsOnly && (!m.IsEvidence() || x.t.Tag != "") { // a tag would name a signature where an image was
+		return g.refuseBeyondSigning(x, policy.Push)
+	}
 	if m.IsEvidence() {
 		return g.pushEvidence(ctx, x, m)
 	}
@@ -48,6 +51,7 @@ func (g *Gateway) pushManifest(x *exchange) error {
 	if err := g.attach(ctx, x, m); err != nil {
 		return err
 	}
+	g.foresee(x, m)
 	return created(x, m)
 }
 

@@ -29,12 +29,16 @@ func (c Client) String() string {
 // Right is what a client may do in a repository. Signatures and attestations are pushed and pulled like images.
 type Right string
 
-// The rights.
+// The rights. Sign is to attach signatures and attestations, and to read the manifests that they are about, whatever the
+// policy says of those: what is refused for want of a signature has to be read by who signs it.
 const (
 	Pull   Right = "pull"
 	Push   Right = "push"
 	Delete Right = "delete"
+	Sign   Right = "sign"
 )
+
+var rights = []Right{Pull, Push, Delete, Sign}
 
 // Words in [AllowDocument.Clients] that are no client's name.
 const (
@@ -43,13 +47,12 @@ const (
 )
 
 // Authorize says whether a client has a right in the rule's repositories. It knows nothing of what is in them: whether a
-// repository or an image exists does not change the verdict. A rule without an allow section gives every right to everybody
-// who was let in.
+// repository or an image exists does not change the verdict.
 func (r *Rule) Authorize(s Subject, c Client, right Right) Verdict {
 	if r == nil {
 		return verdict([]Reason{noPolicy(s)}, nil)
 	}
-	if r.allow == nil || slices.ContainsFunc(r.allow, func(a AllowDocument) bool { return a.gives(c, right) }) {
+	if r.Gives(c, right) {
 		return verdict(nil, nil)
 	}
 	who := c.Name
@@ -61,6 +64,18 @@ func (r *Rule) Authorize(s Subject, c Client, right Right) Verdict {
 		Why: fmt.Sprintf("%s may not %s here", who, right),
 		Fix: "log in as somebody who may, or ask whoever keeps the policies",
 	}}, nil)
+}
+
+// Gives reports whether a client has a right. A rule without an allow section gives every right to everybody who was let in,
+// but for the right to sign, which has to be given, and to somebody with a name.
+func (r *Rule) Gives(c Client, right Right) bool {
+	switch {
+	case r == nil || right == Sign && c.Anonymous():
+		return false
+	case r.allow == nil:
+		return right != Sign
+	}
+	return slices.ContainsFunc(r.allow, func(a AllowDocument) bool { return a.gives(c, right) })
 }
 
 func (a AllowDocument) gives(c Client, right Right) bool {
@@ -116,11 +131,14 @@ func compileAllow(allow []AllowDocument, known Known, fault func(path, format st
 			}
 		}
 		if len(a.May) == 0 {
-			fault(at+".may", "allows nothing; write any of pull, push, delete")
+			fault(at+".may", "allows nothing; write any of pull, push, delete, sign")
 		}
 		for j, right := range a.May {
-			if right := Right(right); right != Pull && right != Push && right != Delete {
-				fault(fmt.Sprintf("%s.may[%d]", at, j), "%.64q is none of pull, push, delete", right)
+			switch right := Right(right); {
+			case !slices.Contains(rights, right):
+				fault(fmt.Sprintf("%s.may[%d]", at, j), "%.64q is none of pull, push, delete, sign", right)
+			case right == Sign && slices.Contains(a.Clients, AnyClient):
+				fault(fmt.Sprintf("%s.may[%d]", at, j), "sign is for clients with a name; give it in an entry without anonymous")
 			}
 		}
 	}

@@ -38,7 +38,8 @@ type AllowDocument struct {
 	// Groups are names of groups in the clients section.
 	Groups []string `mapstructure:"groups"`
 
-	// May lists pull, push and delete.
+	// May lists pull, push, delete and sign. Sign attaches signatures and attestations, and reads the manifests that they are
+	// about, refused or not; nobody has it who was not given it.
 	May []string `mapstructure:"may"`
 }
 

@@ -71,6 +71,12 @@ func CompilePattern(pattern string) (Pattern, error) {
 	return Pattern{g}, err
 }
 
+// CompileRef compiles a [Pattern] for git refs, such as refs/tags/v*.
+func CompileRef(pattern string) (Pattern, error) {
+	g, err := compilePattern(pattern, refCharacters, "ref")
+	return Pattern{g}, err
+}
+
 // Match reports that the pattern stands for the whole name.
 func (p Pattern) Match(name string) bool { return len(p.glob.parts) > 0 && p.glob.match(name) }
 

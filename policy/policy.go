@@ -352,6 +352,13 @@ func (r *Rule) NeedsEvidence() bool {
 	return r != nil && r.pull != nil && (r.pull.SignedBy != nil || len(r.pull.Attested) > 0)
 }
 
+// Enough reports that a pull under this rule depends on signatures alone, and that these are all that it wants. Others beside
+// them change nothing.
+func (r *Rule) Enough(s Subject, signatures []Signature) bool {
+	return r != nil && r.pull != nil && len(r.pull.Attested) == 0 && r.pull.SignedBy != nil &&
+		r.signedBy(s, Evidence{Signatures: signatures}) == nil
+}
+
 // Needs lists the attestations that a pull under this rule depends on.
 func (r *Rule) Needs() Needs {
 	if r == nil {

@@ -27,6 +27,10 @@ func verdict(reasons, warnings []Reason) Verdict {
 // they pass wherever a rule names the repository. The caller vouches that it looked at the content.
 func AdmitEvidence() Verdict { return verdict(nil, nil) }
 
+// AdmitToSign is the verdict on a manifest that somebody reads who may sign it. What a pull would be refused for stays with it
+// as warnings.
+func AdmitToSign(pull Verdict) Verdict { return verdict(nil, pull.reasons) }
+
 // Code names a reason for programs. Codes are a promise: they are listed in docs/policy.md and never change meaning.
 type Code string
 

@@ -13,8 +13,9 @@ const (
 	MaxAttestations = 100              // attestations under an .att tag: more, and none of them is read
 	MaxTime         = 15 * time.Second // everything about one subject
 
-	MaxTrustRoot = 1 << 20 // a trusted_root.json; the public one has 7 kilobytes
-	MaxChain     = 10      // certificates that come with a signature, or that an authority is configured with
+	MaxTrustRoot  = 1 << 20 // a trusted_root.json; the public one has 7 kilobytes
+	MaxTrustRoots = 8       // in one file
+	MaxChain      = 10      // certificates that come with a signature, or that an authority is configured with
 
 	maxFetches = 8        // at a time, of each of the places
 	maxSmall   = 1 << 20  // of what is larger, one is in memory at a time

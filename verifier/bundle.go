@@ -28,19 +28,31 @@ var statementTypes = [...]string{"https://in-toto.io/Statement/v1", "https://in-
 // referring reads the bundles that refer to the subject: one request for the list, one round of requests for manifests and
 // one for bundles.
 func (v *Verifier) referring(ctx context.Context, s policy.Subject) (findings, error) {
+	listed, refused, err := v.list(ctx, s)
+	if err != nil || len(listed) == 0 {
+		return refused, err
+	}
+	return v.open(ctx, s, listed)
+}
+
+// list lists what refers to the subject. Where that is too much, none of it is listed, and the findings say so.
+func (v *Verifier) list(ctx context.Context, s policy.Subject) ([]ocispec.Descriptor, findings, error) {
 	listed, err := v.source.Listed(ctx, s)
+	if err == nil {
+		listed, err = distinct(listed)
+	}
 	if err != nil {
 		// Whatever the error says: a list that is definitely absent is an empty one, and no error.
-		return findings{}, fmt.Errorf("list referrers: %w", err)
-	}
-	listed, err = distinct(listed)
-	if err != nil {
-		return findings{}, fmt.Errorf("list referrers: %w", err)
+		return nil, findings{}, fmt.Errorf("list referrers: %w", err)
 	}
 	if len(listed) > MaxReferrers {
-		return v.unread(s, rejected(s.Digest, "%d referrers, at most %d are read", len(listed), MaxReferrers)), nil
+		return nil, v.unread(s, rejected(s.Digest, "%d referrers, at most %d are read", len(listed), MaxReferrers)), nil
 	}
+	return listed, findings{}, nil
+}
 
+// open opens what is listed.
+func (v *Verifier) open(ctx context.Context, s policy.Subject, listed []ocispec.Descriptor) (findings, error) {
 	all := make([]findings, len(listed))
 	fetches, ctx := errgroup.WithContext(ctx)
 	fetches.SetLimit(maxFetches)

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 
+	"github.com/sealgate/sealgate/policy"
 	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 )
 
@@ -21,12 +23,19 @@ type Identity struct {
 	SourceRef        string // the ref that was built, such as refs/heads/main
 	Workflow         string // the workflow that was started, such as https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main
 	Trigger          string // what started it, such as push
+
+	SourceRefs         []string // patterns as policies have them, such as refs/tags/v*, of which one must match the ref
+	SourceRepositoryID string   // which stays the same when the repository is renamed, and is never another's
+	SourceOwner        string   // whose repository it is, such as https://github.com/acme
+	SourceOwnerID      string   // which stays the same when the owner is renamed, and is never another's
+	Runner             string   // github-hosted or self-hosted
 }
 
 // identity is an Identity that compiled.
 type identity struct {
 	want    Identity
-	pattern *regexp.Regexp // anchored at both ends; nil with an exact subject
+	pattern *regexp.Regexp   // anchored at both ends; nil with an exact subject
+	refs    []policy.Pattern // none: any ref
 }
 
 // compile checks an identity. The issuer may be left out only where the certificate authority is one's own.
@@ -39,7 +48,15 @@ func (want Identity) compile(needIssuer bool) (*identity, error) {
 		return nil, errors.New("an identity without a subject")
 	case want.Subject != "" && want.SubjectPattern != "":
 		return nil, errors.New("an identity with a subject and a pattern for it")
-	case want.SubjectPattern == "":
+	}
+	for _, ref := range want.SourceRefs {
+		compiled, err := policy.CompileRef(ref)
+		if err != nil {
+			return nil, fmt.Errorf("source ref: %w", err)
+		}
+		id.refs = append(id.refs, compiled)
+	}
+	if want.SubjectPattern == "" {
 		return id, nil
 	}
 
@@ -86,10 +103,18 @@ func (id *identity) match(got certificate.Summary) error {
 		{"source ref", want.SourceRef, got.SourceRepositoryRef},
 		{"workflow", want.Workflow, got.BuildConfigURI},
 		{"trigger", want.Trigger, got.BuildTrigger},
+		{"source repository's id", want.SourceRepositoryID, got.SourceRepositoryIdentifier},
+		{"source owner", want.SourceOwner, got.SourceRepositoryOwnerURI},
+		{"source owner's id", want.SourceOwnerID, got.SourceRepositoryOwnerIdentifier},
+		{"runner", want.Runner, got.RunnerEnvironment},
 	} {
 		if field.want != "" && field.want != field.got {
 			return fmt.Errorf("its %s is %.120q", field.name, field.got)
 		}
+	}
+	ref := got.SourceRepositoryRef
+	if len(id.refs) > 0 && !slices.ContainsFunc(id.refs, func(p policy.Pattern) bool { return p.Match(ref) }) {
+		return fmt.Errorf("its source ref is %.120q", ref)
 	}
 	return nil
 }

@@ -93,6 +93,15 @@ func (s *sigstore) trust(t testing.TB, change func(*parts)) *TrustRoot {
 	if change != nil {
 		change(&p)
 	}
+	trusted, err := ParseTrustRoot(p.json(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return trusted
+}
+
+func (p parts) json(t testing.TB) []byte {
+	t.Helper()
 	made, err := root.NewTrustedRoot(root.TrustedRootMediaType01, p.authorities, p.ct, p.timestamps, p.logs)
 	if err != nil {
 		t.Fatal(err)
@@ -101,11 +110,26 @@ func (s *sigstore) trust(t testing.TB, change func(*parts)) *TrustRoot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	trusted, err := ParseTrustRoot(raw)
-	if err != nil {
+	return raw
+}
+
+// rootJSON is the trusted_root.json of a deployment, indented.
+func rootJSON(t testing.TB, s *sigstore) []byte {
+	t.Helper()
+	var raw []byte
+	s.trust(t, func(p *parts) { raw = p.json(t) })
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, raw, "", "  "); err != nil {
 		t.Fatal(err)
 	}
-	return trusted
+	return indented.Bytes()
+}
+
+func asRejections(all []policy.Rejection) (codes []string) {
+	for _, r := range all {
+		codes = append(codes, r.Code)
+	}
+	return codes
 }
 
 // Whom the tests' certificates are for.

@@ -1,9 +1,11 @@
 package verifier
 
 import (
+	"bytes"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -35,6 +37,31 @@ func ParseTrustRoot(raw []byte) (*TrustRoot, error) {
 	}
 	sum := sha256.Sum256(raw)
 	return &TrustRoot{TrustedMaterial: material, fingerprint: hex.EncodeToString(sum[:])}, nil
+}
+
+// ParseTrustRoots reads one trusted root, or up to [MaxTrustRoots] with a line each, as `gh attestation trusted-root` prints
+// those of all instances that it knows. Each stays a root of its own: what one of them vouches for needs all that it has.
+func ParseTrustRoots(raw []byte) ([]*TrustRoot, error) {
+	if len(raw) > MaxTrustRoot {
+		return nil, fmt.Errorf("a trusted root of more than %d bytes", MaxTrustRoot)
+	}
+	lines := bytes.Split(bytes.TrimSpace(raw), []byte("\n"))
+	if len(lines) == 1 || !json.Valid(lines[0]) {
+		one, err := ParseTrustRoot(raw)
+		return []*TrustRoot{one}, err
+	}
+	if len(lines) > MaxTrustRoots {
+		return nil, fmt.Errorf("more than %d trusted roots", MaxTrustRoots)
+	}
+	var all []*TrustRoot
+	for i, line := range lines {
+		one, err := ParseTrustRoot(line)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", i+1, err)
+		}
+		all = append(all, one)
+	}
+	return all, nil
 }
 
 // Fingerprint is the SHA-256 of the bytes that the root was read from.

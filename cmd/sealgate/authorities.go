@@ -55,6 +55,8 @@ func openAuthority(
 		return made, ".signer", err
 	case a.Keyless != nil:
 		return openKeyless(a.Name, *a.Keyless)
+	case a.GitHub != nil:
+		return openGitHub(a.Name, *a.GitHub)
 	case a.Certificate != nil:
 		return openCertificate(a.Name, *a.Certificate)
 	}
@@ -92,11 +94,29 @@ func openKeyless(name string, k Keyless) (made verifier.Authority, where string,
 		Identity: verifier.Identity{
 			Issuer: k.Issuer, Subject: k.Subject, SubjectPattern: k.SubjectRegexp,
 			SourceRepository: k.SourceRepository, SourceRef: k.SourceRef, Workflow: k.Workflow, Trigger: k.Trigger,
+			SourceRepositoryID: k.SourceRepositoryID, SourceOwner: k.SourceOwner, SourceOwnerID: k.SourceOwnerID, Runner: k.Runner,
 		},
 		Root:                         trusted,
 		WithoutTransparencyLogUnsafe: k.WithoutTransparencyLogUnsafe, WithoutSCTUnsafe: k.WithoutSCTUnsafe,
 	})
 	return made, ".keyless", err
+}
+
+func openGitHub(name string, g GitHub) (made verifier.Authority, where string, err error) {
+	authority := g.authority()
+	if authority.Roots, err = readTrustedRoots(g.TrustedRoot); err != nil {
+		return nil, ".github.trusted_root", err
+	}
+	made, err = verifier.NewGitHubAuthority(name, authority)
+	return made, ".github", err
+}
+
+// authority is what the settings say, but for the roots.
+func (g GitHub) authority() verifier.GitHub {
+	return verifier.GitHub{
+		Host: g.Host, Owner: g.Owner, Repository: g.Repository, OwnerID: g.OwnerID, RepositoryID: g.RepositoryID,
+		Workflow: g.Workflow, Refs: g.Ref, AnyRefUnsafe: g.AnyRefUnsafe, Trigger: g.Trigger, Runner: g.Runner,
+	}
 }
 
 func openCertificate(name string, c Certificate) (made verifier.Authority, where string, err error) {
@@ -120,18 +140,31 @@ func openCertificate(name string, c Certificate) (made verifier.Authority, where
 
 // readTrustedRoot reads a trusted_root.json, or the root that is built in where none is named.
 func readTrustedRoot(file string) (*verifier.TrustRoot, error) {
+	all, err := readTrustedRoots(file)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) != 1 {
+		return nil, fmt.Errorf("trusted root %s: it holds %d roots, and one is wanted", file, len(all))
+	}
+	return all[0], nil
+}
+
+// readTrustedRoots reads a file with one trusted root, or with one in each line.
+func readTrustedRoots(file string) ([]*verifier.TrustRoot, error) {
 	if file == "" || file == publicGood {
-		return verifier.PublicGood()
+		one, err := verifier.PublicGood()
+		return []*verifier.TrustRoot{one}, err
 	}
 	raw, err := readBounded(file, verifier.MaxTrustRoot, 0)
 	if err != nil {
 		return nil, fmt.Errorf("trusted root %s: %w", file, err)
 	}
-	trusted, err := verifier.ParseTrustRoot(raw)
+	all, err := verifier.ParseTrustRoots(raw)
 	if err != nil {
 		return nil, fmt.Errorf("trusted root %s: %w", file, err)
 	}
-	return trusted, nil
+	return all, nil
 }
 
 func readCertificates(file string) ([]*x509.Certificate, error) {

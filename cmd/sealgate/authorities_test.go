@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,6 +49,8 @@ const allKinds = `authorities:
   - {name: old, key: {file: b.pub, revoked: true}}
   - {name: ci, keyless: {issuer: "https://i.example", subject_regexp: "https://acme/.+", trusted_root: root.json}}
   - {name: public, keyless: {issuer: "https://i.example", subject: s, source_repository: r, source_ref: f, workflow: w, trigger: t}}
+  - {name: hub, github: {repository: acme/app, ref: [refs/heads/main], workflow: .github/workflows/r.yml, trigger: h}}
+  - {name: own, github: {owner: acme, any_ref_unsafe: true, trusted_root: roots.jsonl}}
   - {name: acme, certificate: {roots: acme.pem, subject: s, trusted_root: root.json}}
 `
 
@@ -58,6 +61,16 @@ func newAllKinds(t testing.TB, authorities string) (file string) {
 	newPublicKey(t, filepath.Join(directory, "a.pub"))
 	newPublicKey(t, filepath.Join(directory, "b.pub"))
 	writeCertificate(t, filepath.Join(directory, "acme.pem"), newTrustedRoot(t, filepath.Join(directory, "root.json")))
+	one, err := os.ReadFile(filepath.Join(directory, "root.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	newTrustedRoot(t, filepath.Join(directory, "other.json"))
+	other, err := os.ReadFile(filepath.Join(directory, "other.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(directory, "roots.jsonl"), string(one)+"\n"+string(other)+"\n")
 	return file
 }
 
@@ -68,8 +81,11 @@ func TestEveryKindOfAuthorityIsBuilt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(made.Authorities) != 6 {
+	if len(made.Authorities) != 8 {
 		t.Errorf("got %v", made.Authorities)
+	}
+	if len(made.Warnings) != 1 || !strings.Contains(fmt.Sprint(made.Warnings), "authorities[6].github.any_ref_unsafe") {
+		t.Errorf("warned %v of what takes a protection away", made.Warnings)
 	}
 
 	// What it shows is a configuration that means the same.
@@ -104,7 +120,7 @@ func TestEverySettingOfAnAuthorityIsPartOfThePolicysVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The policy refers to all of them.
-	raw = bytes.Replace(raw, []byte("any: [gateway]"), []byte("any: [gateway, release, old, ci, public, acme]"), 1)
+	raw = bytes.Replace(raw, []byte("any: [gateway]"), []byte("any: [gateway, release, old, ci, public, hub, own, acme]"), 1)
 	writeFile(t, file, string(raw))
 	before := versionOf()
 	for from, to := range map[string]string{
@@ -112,7 +128,9 @@ func TestEverySettingOfAnAuthorityIsPartOfThePolicysVersion(t *testing.T) {
 		", revoked: true": "", `"https://i.example", subject_regexp`: `"https://j.example", subject_regexp`, "acme/.+": "acme/.*x",
 		"ci, keyless: {": "ci, keyless: {without_sct_unsafe: false, without_transparency_log_unsafe: true, ",
 		"source_ref: f":  "source_ref: g", "source_repository: r": "source_repository: q", "workflow: w": "workflow: v",
-		"trigger: t": "trigger: u", "acme.pem, subject: s": "acme.pem, subject: t",
+		"trigger: t": "trigger: u", "ref: [refs/heads/main]": "ref: [refs/heads/mai]", "workflows/r.yml": "workflows/s.yml",
+		"trigger: h": "trigger: i", "repository: acme/app,": "repository: acme/app, repository_id: '1',", "owner: acme,": "owner: acne,",
+		"trusted_root: roots.jsonl": "trusted_root: root.json", "acme.pem, subject: s": "acme.pem, subject: t",
 		"acme.pem, subject: s, trusted_root: root.json": "acme.pem, subject: s",
 	} {
 		changed := strings.Replace(string(raw), from, to, 1)

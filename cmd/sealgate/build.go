@@ -52,6 +52,10 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	problems = append(problems, more...)
 	made.Authorities = fingerprints
 
+	if set := l.Config.unsafe(); len(set) > 0 {
+		made.warn("UNSAFE: these settings take a protection away", "settings", set)
+	}
+
 	bases, more := readBases(l)
 	problems = append(problems, more...)
 	compiled, err := policy.Compile(l.Config.Policies, known(l, fingerprints, signerKeys, bases))
@@ -98,12 +102,15 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		b.drop(made)
 		return nil, Problems{l.problem("signers", "%v", err)}
 	}
-
+	proven = proven.WithSameRepository(sameRepository(registries)).WithNeeds(needs(compiled))
+	if !b.alone { // who asks for one image wants to see all that there is
+		proven = proven.WithEnough(func(s policy.Subject, found []policy.Signature) bool { return compiled.Rule(s.Repo).Enough(s, found) })
+	}
 	made.Regime = &gateway.Regime{
 		Policy:     compiled,
 		Registries: registries,
 		Clients:    directory,
-		Verifier: verifier.NewCache(proven.WithSameRepository(sameRepository(registries)).WithNeeds(needs(compiled)), verifier.CacheOptions{
+		Verifier: verifier.NewCache(proven, verifier.CacheOptions{
 			TTL: l.Config.Verification.CacheTTL, Entries: l.Config.Verification.CacheEntries,
 		}),
 		Inspector: inspect.Inspector{Blobs: registries, Layers: b.layers},

@@ -174,6 +174,17 @@ type Registry struct {
 	// TokenHosts are other hosts, or host:port, that may be sent these credentials by https in exchange for a token, such
 	// as gitlab.com for registry.gitlab.com. Docker Hub's is known. Default: none but the registry itself.
 	TokenHosts []string `mapstructure:"token_hosts"`
+
+	// CAFile is a PEM file with the certificates that vouch for the registry's own, its token hosts' and its storage's,
+	// in the place of the system's. Default empty: those of the system.
+	CAFile string `mapstructure:"ca_file"`
+
+	// ClientCertificate is a PEM file with a certificate and its intermediates, to show to the registry itself and to
+	// nobody else. A renewed one is taken without a restart. Default empty: none.
+	ClientCertificate string `mapstructure:"client_certificate"`
+
+	// ClientKey is a PEM file with its private key. Others must not be able to read it.
+	ClientKey string `mapstructure:"client_key"`
 }
 
 // Credentials are one word, or a username with a file that holds the password.
@@ -200,7 +211,7 @@ func (c *Credentials) takeWord(word string) error {
 	return nil
 }
 
-// Authority is somebody whose signature we can check: exactly one of signer, key, keyless and certificate is set.
+// Authority is somebody whose signature we can check: exactly one of signer, key, keyless, github and certificate is set.
 type Authority struct {
 	// Name is what policies call it.
 	Name string `mapstructure:"name"`
@@ -213,6 +224,9 @@ type Authority struct {
 
 	// Keyless is an identity to which a Fulcio issues certificates.
 	Keyless *Keyless `mapstructure:"keyless"`
+
+	// GitHub is a workflow on GitHub, as its artifact attestations sign.
+	GitHub *GitHub `mapstructure:"github"`
 
 	// Certificate is a subject of one's own certificate authority.
 	Certificate *Certificate `mapstructure:"certificate"`
@@ -279,6 +293,18 @@ type Keyless struct {
 	// Trigger is what started the workflow, such as push.
 	Trigger string `mapstructure:"trigger"`
 
+	// SourceRepositoryID is the number of the repository, which is never another's.
+	SourceRepositoryID string `mapstructure:"source_repository_id"`
+
+	// SourceOwner is the URL of whose repository it is, such as https://github.com/acme.
+	SourceOwner string `mapstructure:"source_owner"`
+
+	// SourceOwnerID is the number of the owner, which is never another's.
+	SourceOwnerID string `mapstructure:"source_owner_id"`
+
+	// Runner is where the workflow ran: github-hosted or self-hosted.
+	Runner string `mapstructure:"runner"`
+
 	// TrustedRoot is public-good, which is Sigstore's public instance as of the day that `sealgate version` names, or a
 	// trusted_root.json. Default public-good.
 	TrustedRoot string `mapstructure:"trusted_root"`
@@ -290,6 +316,46 @@ type Keyless struct {
 	// WithoutSCTUnsafe accepts certificates that are in no certificate log though the trusted root has one: what Fulcio
 	// should not have issued stays unseen. Default false.
 	WithoutSCTUnsafe bool `mapstructure:"without_sct_unsafe"`
+}
+
+// GitHub is a workflow on GitHub, whose artifact attestations count. It is a keyless identity by the names that people know.
+type GitHub struct {
+	// Repository is the one that is built, such as acme/app. This or owner is required.
+	Repository string `mapstructure:"repository"`
+
+	// Owner is whose repositories are built, any of them, such as acme.
+	Owner string `mapstructure:"owner"`
+
+	// RepositoryID is the number of the repository: a name can be given up and taken by others, a number cannot. Default any.
+	RepositoryID string `mapstructure:"repository_id"`
+
+	// OwnerID is the number of the owner. Default any.
+	OwnerID string `mapstructure:"owner_id"`
+
+	// Workflow is what signs: a file such as .github/workflows/release.yml, or a reusable workflow of another repository with
+	// its ref, such as acme/ci/.github/workflows/build.yml@refs/heads/main. Default any of the repository's own.
+	Workflow string `mapstructure:"workflow"`
+
+	// Ref are the refs that are built, with the stars that policies have: refs/heads/main, refs/tags/v*. Required, unless
+	// any_ref_unsafe is set.
+	Ref []string `mapstructure:"ref"`
+
+	// AnyRefUnsafe lets every ref count: whoever may push a branch signs. Default false.
+	AnyRefUnsafe bool `mapstructure:"any_ref_unsafe"`
+
+	// Trigger is what started the workflow, such as push. Default anything.
+	Trigger string `mapstructure:"trigger"`
+
+	// Runner is where it ran: github-hosted or self-hosted. Default either.
+	Runner string `mapstructure:"runner"`
+
+	// Host is github.com, or a tenant such as acme.ghe.com. Default github.com.
+	Host string `mapstructure:"host"`
+
+	// TrustedRoot is public-good, for public repositories, or a file with one or more trusted roots, a line each, as gh
+	// attestation trusted-root prints them: with GitHub's own, for private repositories too. A root with a transparency log
+	// wants an entry in it, one without wants a timestamp. Default public-good.
+	TrustedRoot string `mapstructure:"trusted_root"`
 }
 
 // Certificate is a subject of one's own certificate authority. Its whole chain must be valid at the time of a signature.

@@ -156,6 +156,9 @@ func (c *Config) paths() map[string]*string {
 	}
 	for i := range c.Registries {
 		all[fmt.Sprintf("registries[%d].credentials.password_file", i)] = &c.Registries[i].Credentials.PasswordFile
+		all[fmt.Sprintf("registries[%d].ca_file", i)] = &c.Registries[i].CAFile
+		all[fmt.Sprintf("registries[%d].client_certificate", i)] = &c.Registries[i].ClientCertificate
+		all[fmt.Sprintf("registries[%d].client_key", i)] = &c.Registries[i].ClientKey
 	}
 	for i := range c.Authorities {
 		a, at := &c.Authorities[i], fmt.Sprintf("authorities[%d]", i)
@@ -163,6 +166,9 @@ func (c *Config) paths() map[string]*string {
 		roots := map[string]*string{at + ".key.trusted_root": &a.Key.TrustedRoot}
 		if a.Keyless != nil {
 			roots[at+".keyless.trusted_root"] = &a.Keyless.TrustedRoot
+		}
+		if a.GitHub != nil {
+			roots[at+".github.trusted_root"] = &a.GitHub.TrustedRoot
 		}
 		if a.Certificate != nil {
 			roots[at+".certificate.trusted_root"] = &a.Certificate.TrustedRoot

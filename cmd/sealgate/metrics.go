@@ -11,6 +11,7 @@ type configMetrics struct {
 	success  prometheus.Gauge
 	restart  prometheus.Gauge
 	audited  prometheus.Gauge
+	unsafe   prometheus.Gauge
 }
 
 func newConfigMetrics(r prometheus.Registerer) *configMetrics {
@@ -27,8 +28,11 @@ func newConfigMetrics(r prometheus.Registerer) *configMetrics {
 		audited: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "sealgate_policies_in_audit_mode", Help: "Policies that record what they would refuse and refuse nothing.",
 		}),
+		unsafe: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "sealgate_config_unsafe_settings", Help: "Settings that are set and whose name ends with _unsafe.",
+		}),
 	}
-	r.MustRegister(m.failures, m.success, m.restart, m.audited)
+	r.MustRegister(m.failures, m.success, m.restart, m.audited, m.unsafe)
 	return m
 }
 

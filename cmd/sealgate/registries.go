@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -14,12 +16,14 @@ import (
 
 // standingRegistry is a registry with everything that it was opened from.
 type standingRegistry struct {
-	config   Registry
-	password string
-	registry *upstream.Registry
+	config      Registry
+	password    string
+	authorities *x509.CertPool // nil: those of the system
+	certificate *tls.Certificate
+	registry    *upstream.Registry
 }
 
-// readRegistries reads the passwords of the configured registries. Nothing is opened.
+// readRegistries reads the passwords and certificates of the configured registries. Nothing is opened.
 func readRegistries(l *Loaded) ([]standingRegistry, Problems) {
 	var all []standingRegistry
 	var problems Problems
@@ -31,6 +35,16 @@ func readRegistries(l *Loaded) ([]standingRegistry, Problems) {
 				problems = append(problems, l.problem(fmt.Sprintf("registries[%d].credentials.password_file", i), "%v", err))
 			}
 			next.password = string(password)
+		}
+		if config.CAFile != "" {
+			var err error
+			if next.authorities, err = readPool(config.CAFile); err != nil {
+				problems = append(problems, l.problem(fmt.Sprintf("registries[%d].ca_file", i), "%v", err))
+			}
+		}
+		var err error
+		if next.certificate, err = loadCertificate(TLS{Certificate: config.ClientCertificate, Key: config.ClientKey}); err != nil {
+			problems = append(problems, l.problem(fmt.Sprintf("registries[%d].client_certificate", i), "%v", err))
 		}
 		all = append(all, next)
 	}
@@ -63,7 +77,8 @@ func (b *builder) openRegistries(l *Loaded, wanted []standingRegistry, made *bui
 func (b *builder) openRegistry(directory string, next standingRegistry) (standingRegistry, error) {
 	config := next.config
 	for _, before := range b.registries {
-		if before.password == next.password && reflect.DeepEqual(before.config, config) {
+		if before.password == next.password && samePool(before.authorities, next.authorities) &&
+			reflect.DeepEqual(before.certificate, next.certificate) && reflect.DeepEqual(before.config, config) {
 			return before, nil
 		}
 		if before.config.Embedded && config.Embedded {
@@ -81,11 +96,26 @@ func (b *builder) openRegistry(directory string, next standingRegistry) (standin
 		return next, errors.New("url is not a URL")
 	}
 	next.registry, err = upstream.New(upstream.Options{
-		Name: config.Name, Prefix: config.Prefix, URL: origin,
+		Name: config.Name, Prefix: config.Prefix, URL: origin, RootCAs: next.authorities, Certificate: next.certificate,
 		Credentials: keychain(config.Credentials, next.password), TokenHosts: config.TokenHosts,
 	})
 	return next, err
 }
+
+// readPool reads certificates in PEM. A file without any is an error: nobody would mean the system's by it.
+func readPool(path string) (*x509.CertPool, error) {
+	pem, err := readBounded(path, maxTLSFile, 0)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, errors.New("holds no certificate in PEM")
+	}
+	return pool, nil
+}
+
+func samePool(a, b *x509.CertPool) bool { return a == b || a != nil && b != nil && a.Equal(b) }
 
 func keychain(c Credentials, password string) authn.Keychain {
 	switch {

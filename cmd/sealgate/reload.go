@@ -160,6 +160,7 @@ func (r *reloader) take(loaded *Loaded, made *built) error {
 	r.running = loaded
 	r.metrics.success.Set(1)
 	r.metrics.audited.Set(float64(len(made.Audited)))
+	r.metrics.unsafe.Set(float64(len(loaded.Config.unsafe())))
 	return r.builder.keep(made)
 }
 

@@ -107,7 +107,7 @@ var enums = map[string][]string{
 	"ImageDocument.Paths": actions, "ImageDocument.WorldWritable": actions, "ImageDocument.Minimal": actions,
 	"ImageDocument.Caches": actions, "ImageDocument.EndOfLife": actions, "ImageDocument.Ports": actions,
 	"ImageDocument.Volumes": actions, "ImageDocument.Future": actions,
-	"AllowDocument.May": {"pull", "push", "delete"},
+	"AllowDocument.May": {"pull", "push", "delete", "sign"},
 }
 
 var actions = []string{"allow", "warn", "deny"}

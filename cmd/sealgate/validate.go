@@ -135,6 +135,7 @@ func (v *validator) registry(at string, r Registry) {
 		v.add(at+".token_hosts", "the embedded registry needs none; leave it out")
 	}
 
+	v.upstreamTLS(at, r)
 	c := r.Credentials
 	switch {
 	case c.word == "" && (c.Username == "" || c.PasswordFile == ""):
@@ -143,6 +144,18 @@ func (v *validator) registry(at string, r Registry) {
 		v.add(at+".credentials", "the embedded registry needs none; leave it out")
 	case c.word != noCredentials && strings.HasPrefix(r.URL, "http://") && !isLoopback(r.URL):
 		v.add(at+".credentials", "would travel in plain text; use an https URL")
+	}
+}
+
+// upstreamTLS wants files of TLS only where there is TLS, and a certificate with its key.
+func (v *validator) upstreamTLS(at string, r Registry) {
+	for _, file := range []struct{ key, path string }{{"ca_file", r.CAFile}, {"client_certificate", r.ClientCertificate}, {"client_key", r.ClientKey}} {
+		if file.path != "" && (r.Embedded || strings.HasPrefix(r.URL, "http://")) {
+			v.add(at+"."+file.key, "means nothing without TLS; use an https URL, or leave it out")
+		}
+	}
+	if (r.ClientCertificate == "") != (r.ClientKey == "") {
+		v.add(at, "has one of client_certificate and client_key; set both, or neither")
 	}
 }
 
@@ -175,16 +188,16 @@ func (v *validator) authorities(c *Config) {
 		at := fmt.Sprintf("authorities[%d]", i)
 		v.name(at, a.Name, namePattern, seen, i)
 		kinds := 0
-		for _, set := range []bool{a.Signer != "", a.Key != PublicKey{}, a.Keyless != nil, a.Certificate != nil} {
+		for _, set := range []bool{a.Signer != "", a.Key != PublicKey{}, a.Keyless != nil, a.GitHub != nil, a.Certificate != nil} {
 			if set {
 				kinds++
 			}
 		}
 		switch {
 		case kinds > 1:
-			v.add(at, "has more than one of signer, key, keyless and certificate; they contradict each other")
+			v.add(at, "has more than one of signer, key, keyless, github and certificate; they contradict each other")
 		case kinds == 0:
-			v.add(at, "has neither signer nor key, keyless or certificate; say how its signatures are checked")
+			v.add(at, "has neither signer nor key, keyless, github or certificate; say how its signatures are checked")
 		case a.Signer != "" && !c.hasSigner(a.Signer):
 			v.add(at+".signer", "unknown signer %.64q; signers has %s", a.Signer, c.signerNames())
 		case a.Key != PublicKey{}:
@@ -195,6 +208,10 @@ func (v *validator) authorities(c *Config) {
 				v.add(at+".keyless", "has no issuer; name who vouches for the identity, like https://token.actions.githubusercontent.com")
 			}
 			v.subject(at+".keyless", a.Keyless.Subject, a.Keyless.SubjectRegexp)
+		case a.GitHub != nil:
+			if _, err := a.GitHub.authority().Identity(); err != nil {
+				v.add(at+".github", "%v", err)
+			}
 		case a.Certificate != nil:
 			if a.Certificate.Roots == "" {
 				v.add(at+".certificate", "has no roots; name a file with the root certificates")

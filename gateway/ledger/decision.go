@@ -20,11 +20,12 @@ const (
 // Action is what was asked for.
 type Action string
 
-// The actions.
+// The actions. Sign is to read a manifest, or to attach evidence, by a right to sign where pull or push would not do.
 const (
 	Pull   Action = "pull"
 	Push   Action = "push"
 	Delete Action = "delete"
+	Sign   Action = "sign"
 )
 
 // Decision is a verdict given for one request. It holds what is needed to explain it later: who asked for what, under

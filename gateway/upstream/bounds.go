@@ -40,6 +40,15 @@ const (
 	closeTimeout     = 10 * time.Second // for requests to the embedded registry to end
 	idleTimeout      = 45 * time.Second // shorter than servers', so that a stream seldom meets a connection that just ended
 
+	maxRetries      = 2                      // of one read
+	retryWait       = 100 * time.Millisecond // before the first of them, at most; twice that before the next
+	maxRetryAfter   = 2 * time.Second        // a registry that asks for more gets no repeat
+	retryShare      = 0.1                    // repeats, for each request
+	retryReserve    = 10                     // repeats that may be saved up
+	breakerFailures = 10                     // in a row, after which a registry is left alone
+	breakerRest     = time.Second            // for so long, and twice as long each time that it still fails
+	maxBreakerRest  = 15 * time.Second
+
 	maxTokenTime     = time.Hour
 	defaultTokenTime = time.Minute // "for compatibility with older clients" the default of expires_in is 60 seconds
 	secretTime       = time.Minute // after which the keychain is asked again

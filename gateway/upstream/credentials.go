@@ -26,8 +26,9 @@ type credentials struct {
 	keychain   authn.Keychain // nil: anonymous
 	target     registryName
 	origin     *url.URL
-	tokenHosts map[string]bool // host:port
-	transport  http.RoundTripper
+	tokenHosts map[string]bool   // host:port
+	transport  http.RoundTripper // to the registry's own origin
+	elsewhere  http.RoundTripper // to token hosts
 
 	challenge atomic.Pointer[challenge]   // nil until the registry was seen
 	secrets   *lru.Cache[string, *secret] // Authorization headers by scopes
@@ -57,9 +58,9 @@ func (k staticKeychain) Resolve(authn.Resource) (authn.Authenticator, error) {
 	return k.Authenticator, nil
 }
 
-func newCredentials(keychain authn.Keychain, known string, origin *url.URL, tokenHosts []string, transport http.RoundTripper) *credentials {
+func newCredentials(keychain authn.Keychain, known string, origin *url.URL, tokenHosts []string, transport, elsewhere http.RoundTripper) *credentials {
 	c := &credentials{
-		keychain: keychain, target: registryName(known), origin: origin, transport: transport, tokenHosts: map[string]bool{},
+		keychain: keychain, target: registryName(known), origin: origin, transport: transport, elsewhere: elsewhere, tokenHosts: map[string]bool{},
 	}
 	for _, host := range tokenHosts {
 		c.tokenHosts[hostPort(&url.URL{Scheme: "https", Host: host})] = true

@@ -429,7 +429,7 @@ func TestManyWhoMissATokenWaitForOne(t *testing.T) {
 }
 
 func TestTokensAndChallengesAreBounded(t *testing.T) {
-	c := newCredentials(nil, "acme.dev", &url.URL{Scheme: "https", Host: "acme.dev"}, nil, nil)
+	c := newCredentials(nil, "acme.dev", &url.URL{Scheme: "https", Host: "acme.dev"}, nil, nil, nil)
 	for i := range maxTokens + 10 {
 		made := &secret{"Bearer x", time.Now().Add(time.Hour)}
 		if _, err := c.remembered(t.Context(), fmt.Sprint(i), func(context.Context) (*secret, error) { return made, nil }); err != nil {

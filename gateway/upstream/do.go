@@ -162,8 +162,36 @@ func (r *Registry) authorized(req *http.Request, scopes []string) (*http.Respons
 	return r.roundTrip(req, better)
 }
 
-// roundTrip sends req to the registry. The request that the answer remembers is the one without the secret.
+// roundTrip sends req to the registry, and sends it again where that is worth it. The request that the answer remembers
+// is the one without the secret.
 func (r *Registry) roundTrip(req *http.Request, secret string) (*http.Response, error) {
+	if r.breaker == nil { // embedded
+		return r.once(req, secret)
+	}
+	r.retries.earn()
+	for attempt := 0; ; attempt++ {
+		if err := r.breaker.enter(); err != nil {
+			return nil, err
+		}
+		resp, err := r.once(req, secret)
+		r.breaker.leave(outcomeOf(req, resp, err))
+		if resting, _ := r.breaker.state(); resting {
+			return resp, err // and not the news of that, which says less
+		}
+		wait, again := r.retries.again(req, attempt, resp, err)
+		if !again {
+			return resp, err
+		}
+		if err == nil {
+			discard(resp)
+		}
+		if err := pause(req.Context(), wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (r *Registry) once(req *http.Request, secret string) (*http.Response, error) {
 	transport := r.reads
 	switch {
 	case req.Method == http.MethodGet && r.blobs != nil && readsBlob(Request{Method: req.Method, Repo: repositoryOf(req.URL.Path), Path: req.URL.Path}):

@@ -15,6 +15,7 @@
 package upstream
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -44,8 +45,11 @@ type Options struct {
 	// alone. They see the credentials. Docker Hub's token host is known.
 	TokenHosts []string
 
-	// RootCAs verify the registry's certificate. nil: those of the system.
+	// RootCAs verify the certificates of the registry, of its token hosts and of its storage. nil: those of the system.
 	RootCAs *x509.CertPool
+
+	// Certificate is shown to the registry itself when it asks for one, and to nobody else. nil: none.
+	Certificate *tls.Certificate
 }
 
 // Registry is one registry behind the gateway. It is safe for concurrent use. Its settings never change; what it learns
@@ -60,6 +64,8 @@ type Registry struct {
 	reach         *atomic.Int32     // the most public kind of address that the registry was dialled at
 
 	credentials *credentials // nil for the embedded registry
+	breaker     *breaker     // nil for the embedded registry
+	retries     *retries
 	referrers   referrersMemory
 	locks       locks
 	directory   string // of the embedded registry, else empty
@@ -88,16 +94,16 @@ func New(o Options) (*Registry, error) {
 		known = dockerHubName
 		tokenHosts = append([]string{dockerHubTokens}, tokenHosts...)
 	}
-	t := newTransports(origin, o.RootCAs)
+	t := newTransports(origin, o.RootCAs, o.Certificate)
 	r := &Registry{
 		name: o.Name, prefix: o.Prefix, origin: origin,
 		reads: t.reads, writes: t.writes, storage: t.storage, reach: t.reach,
-		close: t.close,
+		close: t.close, breaker: new(breaker), retries: newRetries(),
 	}
 	if origin.Scheme == "http" {
 		r.blobs = t.blobs
 	}
-	r.credentials = newCredentials(o.Credentials, known, origin, tokenHosts, t.reads)
+	r.credentials = newCredentials(o.Credentials, known, origin, tokenHosts, t.reads, t.tokens)
 	return r, nil
 }
 
@@ -106,6 +112,22 @@ func (r *Registry) Name() string { return r.name }
 
 // Prefix is what stands in front of the registry's repository names at the gateway.
 func (r *Registry) Prefix() string { return r.prefix }
+
+// Health is how a registry does.
+type Health struct {
+	Resting bool   // it failed, and is left alone for a moment
+	Refused uint64 // requests that were not sent because of that
+	Retries uint64 // requests that were sent once more
+}
+
+// Health says how the registry does. The embedded registry is always well.
+func (r *Registry) Health() Health {
+	if r.breaker == nil {
+		return Health{}
+	}
+	resting, refused := r.breaker.state()
+	return Health{Resting: resting, Refused: refused, Retries: r.retries.count()}
+}
 
 // Close ends idle connections; requests under way go on. The embedded registry waits for its requests under way, at most
 // ten seconds, and ends its housekeeping.

@@ -33,7 +33,11 @@ func (c *credentials) token(ctx context.Context, wanted *challenge, scopes []str
 		return nil, err
 	}
 
-	resp, err := c.transport.RoundTrip(req)
+	transport := c.elsewhere
+	if sameOrigin(req.URL, c.origin) {
+		transport = c.transport
+	}
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for a token: %w", req.URL.Host, &wireError{err})
 	}

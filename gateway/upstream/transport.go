@@ -15,15 +15,16 @@ import (
 )
 
 // transports are the ways out of one registry. Writes have a pool of their own because a registry may take minutes to
-// answer the end of an upload, and seconds for everything else. Storage, where blobs are redirected to, has one because
-// it is chosen by the registry and must not reach what the registry could not.
+// answer the end of an upload, and seconds for everything else. Token hosts have one because our certificate is for the
+// registry alone. Storage, where blobs are redirected to, has one because it is chosen by the registry and must not reach
+// what the registry could not.
 type transports struct {
-	reads, writes, storage *http.Transport
-	blobs                  *spliceTransport // blobs over plain HTTP
-	reach                  *atomic.Int32
+	reads, writes, tokens, storage *http.Transport
+	blobs                          *spliceTransport // blobs over plain HTTP
+	reach                          *atomic.Int32
 }
 
-func newTransports(origin *url.URL, roots *x509.CertPool) *transports {
+func newTransports(origin *url.URL, roots *x509.CertPool, certificate *tls.Certificate) *transports {
 	t := &transports{reach: new(atomic.Int32)}
 	t.reach.Store(int32(linkLocal))
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
@@ -40,7 +41,13 @@ func newTransports(origin *url.URL, roots *x509.CertPool) *transports {
 	t.blobs = &spliceTransport{dial: toRegistry}
 	t.reads = newTransport(toRegistry, roots, headerTimeout)
 	t.writes = newTransport(toRegistry, roots, commitTimeout)
+	t.tokens = newTransport(dialer.DialContext, roots, headerTimeout)
 	t.storage = newTransport(toStorage.DialContext, roots, headerTimeout)
+	if certificate != nil {
+		for _, own := range []*http.Transport{t.reads, t.writes} { // which go to the registry's origin and nowhere else
+			own.TLSClientConfig.Certificates = []tls.Certificate{*certificate}
+		}
+	}
 	return t
 }
 
@@ -87,6 +94,7 @@ func (t *transports) close() error {
 	t.reads.CloseIdleConnections()
 	t.blobs.CloseIdleConnections()
 	t.writes.CloseIdleConnections()
+	t.tokens.CloseIdleConnections()
 	t.storage.CloseIdleConnections()
 	return nil
 }

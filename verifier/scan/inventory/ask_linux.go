@@ -79,7 +79,7 @@ func start(directory string, limits Limits, files []*os.File) (child *exec.Cmd, 
 	said = &opening{}
 	for _, namespaces := range apart() {
 		child = &exec.Cmd{
-			Path: "/proc/self/exe", Args: []string{childName, "confine"}, Env: []string{}, Dir: empty,
+			Path: "/proc/self/exe", Args: append([]string{childName, "confine"}, limits.args(len(files))...), Env: []string{}, Dir: empty,
 			Stdin: in, Stdout: out, Stderr: said, ExtraFiles: files,
 			SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Cloneflags: namespaces},
 			WaitDelay:   5 * time.Second,

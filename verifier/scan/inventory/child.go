@@ -18,25 +18,30 @@ import (
 
 // ServeChild is the child's whole life, when this process was started as one; otherwise it returns at once. A program whose
 // [Taker] starts children calls it first of all.
-func ServeChild() {
-	if len(os.Args) != 2 || os.Args[0] != childName {
+func ServeChild() { serveChild((*request).take) }
+
+// serveChild is ServeChild with a way to take inventories.
+func serveChild(take taking) {
+	if len(os.Args) < 2 || os.Args[0] != childName {
 		return
 	}
+	var err error
 	switch os.Args[1] {
-	case "confine": // limits that hold for a whole process are set before it starts
-		fmt.Fprintln(os.Stderr, confine())
+	case "confine": // what holds for a whole process is set before it starts
+		err = confine(os.Args[2:])
 	case "extract":
-		err := serve(os.Stdin, os.Stdout)
-		if err == nil {
+		if err = serve(os.Stdin, os.Stdout, take); err == nil {
 			os.Exit(0)
 		}
-		fmt.Fprintln(os.Stderr, err)
 	}
+	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
 }
 
+type taking func(*request, context.Context) (*Inventory, error)
+
 // serve answers one request.
-func serve(in io.Reader, out io.Writer) error {
+func serve(in io.Reader, out io.Writer, take taking) error {
 	requests := bufio.NewReader(in)
 	raw, err := requests.ReadBytes('\n')
 	if err != nil {
@@ -47,7 +52,7 @@ func serve(in io.Reader, out io.Writer) error {
 		return fmt.Errorf("read the request: %w", err)
 	}
 	debug.SetMemoryLimit(r.Limits.Memory * 3 / 4)
-	if err := seal(); err != nil {
+	if err := restrict(); err != nil {
 		return err
 	}
 	go func() { // nobody waits any more
@@ -58,7 +63,7 @@ func serve(in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(context.Background(), r.Limits.Time)
 	defer cancel()
 	a := answer{Image: r.Image}
-	a.Inventory, err = r.take(ctx)
+	a.Inventory, err = take(&r, ctx)
 	switch {
 	case errors.Is(err, inspect.ErrInvalid):
 		a.Inventory, a.Flaw = nil, err.Error()

@@ -17,7 +17,7 @@ import (
 
 // Children are this very test program.
 func TestMain(m *testing.M) {
-	ServeChild()
+	serveChild(probe)
 	os.Exit(m.Run())
 }
 

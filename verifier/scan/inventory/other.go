@@ -20,8 +20,8 @@ func ask(context.Context, string, Limits, *request, []*os.File) ([]byte, error) 
 
 func nameless(string) (*os.File, error) { return nil, errOnlyLinux }
 
-func confine() error { return errOnlyLinux }
+func confine([]string) error { return errOnlyLinux }
 
-func seal() error { return errOnlyLinux }
+func restrict() error { return errOnlyLinux }
 
 func onDisk(*filesystem.ScanInput) (func(), error) { return nil, errOnlyLinux }

@@ -73,6 +73,9 @@ func (t *tree) add(layer int, offset, size int64) error {
 		if err != nil {
 			return err
 		}
+		if !isSparse(header) && header.Size > size-at { // or it would have what another layer has there
+			return fmt.Errorf("%w: its tar ends within %s", inspect.ErrInvalid, policy.Printable(header.Name))
+		}
 		if err := t.entry(header, layer, offset+at); err != nil {
 			return err
 		}
