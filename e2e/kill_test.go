@@ -162,7 +162,7 @@ func holdsNoHalfSeal(t *testing.T, gw *gateway, up *registry, repo string, image
 	if status := gw.status(t, http.MethodGet, repo, digest.String()); status != want && !(n == 0 && status == http.StatusNotFound) {
 		t.Errorf("killed at write %d with %v attached: the digest answers %d, want %d", n, attached, status, want)
 	}
-	named, err := remote.Head(must(name.ParseReference(up.ref(repo+":v1"))))
+	named, err := remote.Head(must(name.ParseReference(up.ref(repo + ":v1"))))
 	if err == nil && (named.Digest != digest || !signed) {
 		t.Errorf("killed at write %d: the tag names %s, of which is attached: %v", n, named.Digest, attached)
 	}

@@ -27,7 +27,7 @@ func (g *Gateway) lookAhead(x *exchange) {
 
 // foresee verifies what was just sealed, so that the pull that follows a push waits for nothing.
 func (g *Gateway) foresee(x *exchange, m *manifest.Manifest) {
-	if x.rule.Signer() == "" {
+	if !x.rule.Seals() {
 		return
 	}
 	for _, d := range m.Manifests {
