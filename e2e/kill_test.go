@@ -110,6 +110,7 @@ func TestThreat133_KilledAtEveryWriteOfAPush(t *testing.T) {
 			}
 			break
 		}
+		<-gw.process.done
 		gw.start(t)
 		holdsNoHalfSeal(t, gw, up, repo, image, n)
 		if status := putManifest(t, gw, repo, "v1", image); status != http.StatusCreated {
