@@ -42,6 +42,13 @@ type Inspector interface {
 	Inspect(ctx context.Context, repo string, m *manifest.Manifest, needs policy.ImageNeeds) (policy.Image, error)
 }
 
+// Scanner looks for vulnerabilities in an image of a repository. It is safe for concurrent use. An error that wraps
+// [policy.ErrUnfinished] says that the scan goes on, any other that nobody can tell what is in the image; an image in which
+// nothing was found is no error.
+type Scanner interface {
+	Scan(ctx context.Context, repo string, m *manifest.Manifest) (policy.Scan, error)
+}
+
 // Sealer makes sure that a subject carries our signature and says the statements, and names the manifests that hold them. It
 // is idempotent and safe for concurrent use. reference is the name that the signature gives the repository.
 type Sealer interface {
@@ -55,7 +62,8 @@ type Regime struct {
 	Clients    *clients.Directory // nil: nobody is asked who it is, and everybody is anonymous
 	Verifier   Verifier
 	Inspector  Inspector
-	Sealers    map[string]Sealer // by the policy's name
+	Scanners   map[string]Scanner // by the scanner's name
+	Sealers    map[string]Sealer  // by the policy's name
 }
 
 // Options are a gateway's settings. Ledger, Log and Metrics are required.

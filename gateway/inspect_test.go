@@ -147,7 +147,7 @@ func TestAnInspectionThatGoesOnIsAnsweredSo(t *testing.T) {
 	r := newRig(t, inspecting())
 	r.swap(func(re *gateway.Regime) { re.Inspector = unfinished{} })
 	a := r.push("a", "v1", newImage("65532", "x"))
-	if a.status != http.StatusServiceUnavailable || !strings.Contains(a.message(), "a is still being inspected, push it again in a minute") || a.header.Get("Retry-After") == "" {
+	if a.status != http.StatusForbidden || !strings.HasPrefix(a.message(), "DENIED: sealgate: the scan of a is running, push it again in a minute\n  decision ") {
 		t.Errorf("got %d %s", a.status, a.body)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -20,7 +21,7 @@ import (
 // maxIndexDepth bounds how deep indexes list indexes.
 const maxIndexDepth = 3
 
-// pushManifest answers PUT of a manifest: read, inspect, judge, stage, seal, publish.
+// pushManifest answers PUT of a manifest: read, inspect, scan, judge, stage, seal, publish.
 //
 // The tag is the commit point. The manifest is stored under its digest and sealed before the tag names it, so that a crash
 // between any two steps leaves an untagged manifest that the pull rule refuses, and a retry completes it.
@@ -82,7 +83,7 @@ func (g *Gateway) admitPush(ctx context.Context, x *exchange, m *manifest.Manife
 	return g.enforce(x, ledger.Push, m.Digest, j)
 }
 
-// judgePush inspects a manifest, and everything that an index lists, and judges each under the push rule. An index is
+// judgePush inspects and scans a manifest, and everything that an index lists, and judges each under the push rule. An index is
 // admitted when its children are.
 func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manifest, depth int) (policy.Verdict, error) {
 	if depth > maxIndexDepth {
@@ -93,7 +94,15 @@ func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manife
 	if err != nil {
 		return policy.Verdict{}, fmt.Errorf("inspect %s: %w", m.Digest, err)
 	}
-	verdict := x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, image, time.Now())
+	s := policy.Subject{Repo: x.t.Repo, Digest: m.Digest}
+	verdict := x.rule.JudgeImage(s, image, time.Now())
+	if !verdict.Admitted() {
+		return verdict, nil // a scan would not change it
+	}
+	if image.Scans, err = g.scan(ctx, x, m, image); err != nil {
+		return policy.Verdict{}, err
+	}
+	verdict = x.rule.JudgePush(s, image, time.Now())
 	if !verdict.Admitted() {
 		return verdict, nil
 	}
@@ -105,6 +114,33 @@ func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manife
 		}
 	}
 	return verdict, nil
+}
+
+// scan has an image scanned by all that the rule names, side by side. An index and what runs nowhere needs none.
+func (g *Gateway) scan(ctx context.Context, x *exchange, m *manifest.Manifest, image policy.Image) (map[string]policy.Scan, error) {
+	names := x.rule.Scanners()
+	if len(names) == 0 || !image.Runnable {
+		return nil, nil
+	}
+	scans, errs := make([]policy.Scan, len(names)), make([]error, len(names))
+	var group sync.WaitGroup
+	for i, name := range names {
+		scanner, ok := x.re.Scanners[name]
+		if !ok {
+			return nil, fmt.Errorf("scan %s: no scanner %q", m.Digest, name)
+		}
+		group.Go(func() { scans[i], errs[i] = scanner.Scan(ctx, x.t.Repo, m) })
+	}
+	group.Wait()
+
+	all := map[string]policy.Scan{}
+	for i, name := range names {
+		if errs[i] != nil {
+			return nil, fmt.Errorf("scan %s by %s: %w", m.Digest, name, errs[i])
+		}
+		all[name] = scans[i]
+	}
+	return all, nil
 }
 
 // judgeChild judges one manifest that an index lists, and seals it where it is not: it may have been pushed around the

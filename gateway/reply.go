@@ -62,9 +62,6 @@ type answer struct {
 // retrySeconds is what a client is asked to wait after an undecided answer.
 const retrySeconds = 5
 
-// unfinishedSeconds is the same while an image is being inspected.
-const unfinishedSeconds = 30
-
 // answerTo is the table of design: each error has one status, one code and one text.
 func answerTo(err error, kind Kind) answer {
 	var (
@@ -92,9 +89,10 @@ func answerTo(err error, kind Kind) answer {
 	case errors.As(err, &denied):
 		return answer{status: http.StatusForbidden, code: "DENIED", message: denied.message(), detail: denied.detail()}
 	case errors.As(err, &undecided) && errors.Is(err, policy.ErrUnfinished):
+		// No 503: clients repeat that at once, and show nobody its text.
 		return answer{
-			status: http.StatusServiceUnavailable, code: "UNAVAILABLE", retryAfter: unfinishedSeconds,
-			message: fmt.Sprintf("sealgate: %s is still being inspected, push it again in a minute\n  decision %s", undecided.decision.Repo, undecided.decision.ID),
+			status: http.StatusForbidden, code: "DENIED",
+			message: fmt.Sprintf("sealgate: the scan of %s is running, push it again in a minute\n  decision %s", undecided.decision.Repo, undecided.decision.ID),
 		}
 	case errors.As(err, &undecided):
 		return answer{
@@ -217,8 +215,13 @@ func (e *deniedError) message() string {
 		return first
 	}
 	text := shorten(first+": "+d.Reasons[0].Why, maxFirstLine)
-	for _, reason := range d.Reasons[1:] {
-		text += "\n  also: " + reason.Why
+	for i, reason := range d.Reasons {
+		if i > 0 {
+			text += "\n  also: " + reason.Why
+		}
+		for _, finding := range reason.Findings {
+			text += "\n    " + finding
+		}
 	}
 	fixes := map[string]bool{}
 	for _, reason := range d.Reasons {

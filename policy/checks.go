@@ -137,6 +137,7 @@ func (r *Rule) ImageNeeds() ImageNeeds {
 	if r == nil || r.push == nil {
 		return all
 	}
+	all.Layers = r.scan != nil // what cannot be read in one way cannot be scanned
 	for i := range checks {
 		if c := &checks[i]; c.does(&r.push.Image) != allow {
 			all.Account = all.Account || c.needs.Account

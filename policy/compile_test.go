@@ -18,6 +18,7 @@ func known() Known {
 		Signers:     map[string]string{"gateway": "f1", "spare": "f4", "reserve": "f4"},
 		Bases:       map[string][]Base{"bases.yaml": {{Name: "debian", DiffIDs: []digest.Digest{debian}}, {Name: "old", DiffIDs: []digest.Digest{old}, Until: "2026-11-23"}}, "empty.yaml": {}},
 		Groups:      []string{"dev"},
+		Scanners:    map[string]string{"default": "s1", "second": "s2"},
 	}
 }
 
@@ -263,6 +264,7 @@ func TestThreat126_TheVersionChangesWithEveryField(t *testing.T) {
 			VEX: &VEXDocument{By: []string{"ci"}}, Grace: &GraceDocument{},
 		}}
 		doc.Allow = []AllowDocument{{Clients: []string{"root"}, May: []string{"pull"}}}
+		doc.Push.Scan = &ScanDocument{Scanner: "default", Exceptions: []FindingExceptionDocument{{ID: "CVE-1", Until: "2027-01-31", Reason: "none"}}}
 		return doc
 	}
 	before := mustCompile(t, full()).Version()
@@ -288,6 +290,7 @@ func TestThreat126_TheVersionChangesWithEveryField(t *testing.T) {
 		"one authority less":     func(k *Known) { delete(k.Authorities, "release") },
 		"the signer's key":       func(k *Known) { k.Signers["gateway"] = "f9" },
 		"a name for another":     func(k *Known) { k.Authorities["gateway"], k.Authorities["ci"] = "f2", "f1" },
+		"the scanner":            func(k *Known) { k.Scanners["default"] = "s9" },
 		"an authority as signer": func(k *Known) { k.Signers["ci"] = "f2" },
 	} {
 		k := known()
@@ -394,7 +397,7 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		covered[c.field] = true
 	}
 	eachField(reflect.TypeFor[Document](), nil, func(_ []int, name string) {
-		if !covered[name] && !strings.HasPrefix(name, "Pull.Attested") { // see TestEveryFieldOfAnAttestationMatters
+		if !covered[name] && !strings.HasPrefix(name, "Pull.Attested") && !strings.HasPrefix(name, "Push.Scan") { // see TestEveryFieldOfAnAttestationMatters, ...OfAScanMatters
 			t.Errorf("no case shows what %s does", name)
 		}
 	})

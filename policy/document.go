@@ -152,6 +152,9 @@ type PushDocument struct {
 	// Image lists the checks of the image itself.
 	Image ImageDocument `mapstructure:"image"`
 
+	// Scan has the image scanned for vulnerabilities.
+	Scan *ScanDocument `mapstructure:"scan"`
+
 	// Seal signs what passed.
 	Seal *SealDocument `mapstructure:"seal"`
 
@@ -259,6 +262,60 @@ type ExceptionDocument struct {
 	Reason string `mapstructure:"reason"`
 }
 
+// ScanDocument says who scans an image, and which findings stop it. Without a word about findings it refuses those of
+// critical severity, of high severity where there is a fix, and those that are being exploited.
+type ScanDocument struct {
+	// Scanner is the name of the configured scanner.
+	Scanner string `mapstructure:"scanner"`
+
+	// Scanners are several, each of which has to find the image in order. It contradicts Scanner.
+	Scanners []string `mapstructure:"scanners"`
+
+	// Fixable refuses findings with a fix from a severity on: low, medium, high, critical or never. What nobody could rate
+	// counts as above critical. Default high, and never where Deny is written.
+	Fixable string `mapstructure:"fixable"`
+
+	// Unfixable refuses findings without a fix from a severity on. Default critical, and never where Deny is written.
+	Unfixable string `mapstructure:"unfixable"`
+
+	// KnownExploited is deny or allow: what becomes of findings that the scanner knows to be exploited. Default deny.
+	KnownExploited string `mapstructure:"known_exploited"`
+
+	// Deny is an expression in CEL over each finding: where it is true, the image is refused.
+	Deny string `mapstructure:"deny"`
+
+	// Warn is an expression in CEL over each finding: where it is true, the client is warned.
+	Warn string `mapstructure:"warn"`
+
+	// MaxDatabaseAge is the longest time ago that the scanner's database was updated. Default 120h.
+	MaxDatabaseAge time.Duration `mapstructure:"max_database_age"`
+
+	// AdmitUndatedDatabase takes scans although the scanner does not tell how old its database is. Default false.
+	AdmitUndatedDatabase bool `mapstructure:"admit_undated_database"`
+
+	// OnIncomplete is warn or deny: what becomes of a scan that found nothing and recognised no package, or does not tell
+	// how many. Default deny.
+	OnIncomplete string `mapstructure:"on_incomplete"`
+
+	// Exceptions are reviewed and dated permissions to carry a finding.
+	Exceptions []FindingExceptionDocument `mapstructure:"exceptions"`
+}
+
+// FindingExceptionDocument is a permission to carry a finding that the rule would refuse.
+type FindingExceptionDocument struct {
+	// ID is a name of the vulnerability, such as CVE-2026-1000. Default: any.
+	ID string `mapstructure:"id"`
+
+	// Package is the name of the package, exactly. Default: any. One of id and package is required.
+	Package string `mapstructure:"package"`
+
+	// Until is the last day of the exception in UTC, such as "2027-01-31".
+	Until string `mapstructure:"until"`
+
+	// Reason says why, for whoever reviews the policy.
+	Reason string `mapstructure:"reason"`
+}
+
 // SealDocument says how an admitted image is sealed.
 type SealDocument struct {
 	// Signer is the configured name of the signer.
@@ -307,6 +364,11 @@ func (by *SignedBy) clone() *SignedBy {
 func (d *PushDocument) clone() *PushDocument {
 	c := *d
 	c.Image = d.Image.clone()
+	if d.Scan != nil {
+		scan := *d.Scan
+		scan.Scanners, scan.Exceptions = slices.Clone(scan.Scanners), slices.Clone(scan.Exceptions)
+		c.Scan = &scan
+	}
 	if d.Seal != nil {
 		seal := *d.Seal
 		seal.Signers = slices.Clone(d.Seal.Signers)

@@ -30,6 +30,9 @@ type Image struct {
 
 	// Content is what is in the layers; nil when it was not asked for.
 	Content *Content
+
+	// Scans is what scanners found, by their configured names. One that is not there did not scan.
+	Scans map[string]Scan
 }
 
 // ImageNeeds is how far into an image the judgement of its push looks. The zero value is content with the manifest and the user
@@ -132,6 +135,6 @@ type Base struct {
 	Until   string          // the last day on which it counts, such as 2027-01-31; empty: no end
 }
 
-// ErrUnfinished is in the error of an inspection that goes on after its caller stopped waiting. Asked again, it answers from
-// what it has read.
-var ErrUnfinished = errors.New("the inspection is not finished")
+// ErrUnfinished is in the error of an inspection or a scan that goes on after its caller stopped waiting. Asked again, it
+// answers from what it has found.
+var ErrUnfinished = errors.New("it is not finished")

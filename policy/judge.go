@@ -198,9 +198,21 @@ func (ev Evidence) signers() []string {
 	return names
 }
 
-// JudgePush says whether an image may be stored and sealed at a time, from what was read from the image itself. It is a
-// pure function, and what was not read does not speak for an image: see [Rule.ImageNeeds].
+// JudgePush says whether an image may be stored and sealed at a time, from what was read from the image itself and what
+// scanners found in it. It is a pure function, and what was not read does not speak for an image: see [Rule.ImageNeeds] and
+// [Rule.Scanners].
 func (r *Rule) JudgePush(s Subject, image Image, at time.Time) Verdict {
+	before := r.JudgeImage(s, image, at)
+	if r == nil || r.push == nil || r.scan == nil {
+		return before
+	}
+	reasons, warnings := r.judgeScans(s, image, at)
+	return verdict(append(slices.Clip(before.reasons), reasons...), append(slices.Clip(before.warnings), warnings...))
+}
+
+// JudgeImage is the part of [Rule.JudgePush] that needs no scan. It admits what the scans have yet to be held against: only
+// its refusals are final.
+func (r *Rule) JudgeImage(s Subject, image Image, at time.Time) Verdict {
 	if r == nil {
 		return verdict([]Reason{noPolicy(s)}, nil)
 	}

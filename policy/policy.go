@@ -21,6 +21,7 @@ import (
 type Known struct {
 	Authorities map[string]string
 	Signers     map[string]string
+	Scanners    map[string]string
 
 	// Bases are the lists of approved base images, by the file that a policy names.
 	Bases map[string][]Base
@@ -50,6 +51,7 @@ type Rule struct {
 	push         *PushDocument   // never both Seal and AcceptUnsealed
 	sealer       string          // the authority that a pull asks for and whose key seals a push, empty for none
 	exceptions   []exception
+	scan         *scanRule // nil where nothing is scanned
 	bases        []base
 }
 
@@ -233,6 +235,9 @@ func (r *Rule) compilePush(known Known, fault func(path, format string, args ...
 		compileSeal(*push.Seal, known, fault)
 	}
 
+	if push.Scan != nil {
+		r.compileScan(*push.Scan, known, fault)
+	}
 	image := &push.Image
 	r.compileImage(image, known, fault)
 	if image.MaxBytes < 0 {

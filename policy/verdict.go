@@ -66,6 +66,8 @@ const (
 	SensitiveVolumes Code = "SENSITIVE_VOLUMES" // a volume over a part of the system
 	MissingLabels    Code = "MISSING_LABELS"    // labels that the rule wants
 	FromTheFuture    Code = "FROM_THE_FUTURE"   // it was made later than now
+	NotScanned       Code = "NOT_SCANNED"       // a scanner that the rule names did not scan it
+	FindingsExcepted Code = "FINDINGS_EXCEPTED" // an exception covers what a scanner found
 )
 
 // The reasons that a policy gives about attestations.
@@ -106,6 +108,9 @@ type Reason struct {
 	// {image} and {pinned}, which the gateway knows and the policy does not: see [Reason.FixFor].
 	Why string `json:"why"`
 	Fix string `json:"fix,omitempty"`
+
+	// Findings are vulnerabilities, one line each for a person, the worst first.
+	Findings []string `json:"findings,omitempty"`
 
 	// Causes are the codes of the evidence that was found and does not count, each once, at most eight.
 	Causes []string `json:"causes,omitempty"`

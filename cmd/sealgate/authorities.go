@@ -194,7 +194,7 @@ func readPublicKey(file string) (crypto.PublicKey, error) {
 // known is what policies may refer to. A name whose key did not load is known without a fingerprint, so that the policies
 // are checked all the same; nothing is built from it.
 func known(l *Loaded, authorities map[string]string, keys map[string]*signer.Key, bases map[string][]policy.Base) policy.Known {
-	k := policy.Known{Authorities: map[string]string{}, Signers: map[string]string{}, Bases: bases}
+	k := policy.Known{Authorities: map[string]string{}, Signers: map[string]string{}, Scanners: map[string]string{}, Bases: bases}
 	for _, a := range l.Config.Authorities {
 		k.Authorities[a.Name] = authorities[a.Name]
 	}
@@ -203,6 +203,9 @@ func known(l *Loaded, authorities map[string]string, keys map[string]*signer.Key
 		if key := keys[s.Name]; key != nil {
 			k.Signers[s.Name] = key.Fingerprint()
 		}
+	}
+	for _, s := range l.Config.Scanners {
+		k.Scanners[s.Name] = s.fingerprint()
 	}
 	for _, group := range l.Config.Clients.Groups {
 		k.Groups = append(k.Groups, group.Name)

@@ -11,6 +11,7 @@ import (
 	"github.com/sealgate/sealgate/signer"
 	"github.com/sealgate/sealgate/verifier"
 	"github.com/sealgate/sealgate/verifier/inspect"
+	"github.com/sealgate/sealgate/verifier/scan"
 )
 
 const maxTLSFile = 1 << 20 // bytes of a certificate with its chain, or of its key
@@ -26,6 +27,8 @@ type builder struct {
 
 	registries []standingRegistry
 	layers     *inspect.Layers // what was found in layers; nil remembers nothing
+	queue      *scan.Queue     // where scans wait; nil: nothing is scanned
+	workplace  *scan.Workplace // and where they are done
 	desk       *clients.Desk   // where clients log in; nil until a configuration knows some
 	issuers    map[string]standingIssuer
 	tokens     map[PKCS11]*signer.Key // keys in tokens, which stay open
@@ -69,6 +72,10 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	problems = append(problems, more...)
 	wanted, more := readRegistries(l)
 	problems = append(problems, more...)
+	if b.dry {
+		_, more := b.openScanners(l, nil, made)
+		problems = append(problems, more...)
+	}
 	if len(problems) > 0 {
 		return nil, problems.orNil() // before anything is opened that would have to be closed
 	}
@@ -115,6 +122,12 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		}),
 		Inspector: inspect.Inspector{Blobs: registries, Layers: b.layers},
 		Sealers:   sealers,
+	}
+	if b.queue != nil {
+		if made.Regime.Scanners, problems = b.openScanners(l, registries, made); len(problems) > 0 {
+			b.drop(made)
+			return nil, problems.orNil()
+		}
 	}
 	return made, nil
 }

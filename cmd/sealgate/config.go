@@ -37,6 +37,9 @@ type Config struct {
 	// Signers are the keys that we sign with. Default: gateway, with the key gateway.key in the storage directory.
 	Signers []Signer `mapstructure:"signers"`
 
+	// Scanners look for vulnerabilities in what is pushed. Default none.
+	Scanners []Scanner `mapstructure:"scanners"`
+
 	// Verification bounds how long and how much of what was proven about images is remembered.
 	Verification Verification `mapstructure:"verification"`
 
@@ -464,6 +467,41 @@ func (f *Formats) takeWord(word string) error {
 	}
 	*f = Formats{word}
 	return nil
+}
+
+// Scanner is something that looks for vulnerabilities in images.
+type Scanner struct {
+	// Name is what policies call it.
+	Name string `mapstructure:"name"`
+
+	// Exec is a program that prints a report. It is run for each image anew, without network, keys and environment.
+	Exec *ScannerProgram `mapstructure:"exec"`
+
+	// Timeout is the longest that a scan may take, between 10s and 1h. Default 5m.
+	Timeout time.Duration `mapstructure:"timeout"`
+}
+
+// ScannerProgram is a scanner that is a program, such as Trivy or Grype.
+type ScannerProgram struct {
+	// Command is the program, by an absolute path or a name in the usual directories, and its arguments. {layout} stands
+	// for the image, a directory that is an OCI layout, and has to be among them; {report} for the file that the report
+	// is to be written to, without which it is read from standard output; {sbom} for one that a bill of materials in
+	// CycloneDX is to be written to, for scanners whose report does not count the packages that they saw.
+	Command []string `mapstructure:"command"`
+
+	// Report is what the report is written in: trivy, grype or sarif.
+	Report string `mapstructure:"report"`
+
+	// VersionCommand says in JSON which version scanner and database have. Default for trivy: its version -f json, for
+	// grype: its db status -o json, for sarif: none.
+	VersionCommand []string `mapstructure:"version_command"`
+
+	// Environment lists NAME=VALUE for the program, which has no other environment. No secrets: it is run on what
+	// anybody pushed.
+	Environment []string `mapstructure:"environment"`
+
+	// Digest pins the program's file: sha256: and 64 digits. Default: whatever lies there is run.
+	Digest string `mapstructure:"digest"`
 }
 
 // Verification bounds what is remembered of what was proven.

@@ -34,7 +34,7 @@ func TestExampleConfigurationIsTheDefault(t *testing.T) {
 }
 
 // off is a setting that is off in the example: a line that begins with # and no space.
-var off = regexp.MustCompile(`(?m)^#(  )`)
+var off = regexp.MustCompile(`(?m)^#(  |[a-z]+:$)`)
 
 func TestExampleConfigurationLoadsWithEverythingOn(t *testing.T) {
 	t.Parallel()

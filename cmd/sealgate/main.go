@@ -16,11 +16,13 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/sealgate/sealgate/verifier/scan"
 	"github.com/sealgate/sealgate/verifier/scan/inventory"
 	"github.com/spf13/cobra"
 )
 
 func main() {
+	scan.ServeChild()
 	inventory.ServeChild() // returns, unless this process is one that reads an image for another
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)

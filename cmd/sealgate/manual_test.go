@@ -18,6 +18,7 @@ func manualKnown(l *Loaded) policy.Known {
 	return policy.Known{
 		Authorities: map[string]string{"gateway": "f1", "ci": "f2", "release": "f3"},
 		Signers:     map[string]string{"gateway": "f1"},
+		Scanners:    map[string]string{"default": "s1"},
 		Bases:       approveAll(l),
 	}
 }

@@ -107,10 +107,16 @@ var enums = map[string][]string{
 	"ImageDocument.Paths": actions, "ImageDocument.WorldWritable": actions, "ImageDocument.Minimal": actions,
 	"ImageDocument.Caches": actions, "ImageDocument.EndOfLife": actions, "ImageDocument.Ports": actions,
 	"ImageDocument.Volumes": actions, "ImageDocument.Future": actions,
-	"AllowDocument.May": {"pull", "push", "delete", "sign"},
+	"AllowDocument.May":     {"pull", "push", "delete", "sign"},
+	"ScannerProgram.Report": {"grype", "sarif", "trivy"},
+	"ScanDocument.Fixable":  thresholds, "ScanDocument.Unfixable": thresholds,
+	"ScanDocument.KnownExploited": {"allow", "deny"}, "ScanDocument.OnIncomplete": {"warn", "deny"},
 }
 
-var actions = []string{"allow", "warn", "deny"}
+var (
+	actions    = []string{"allow", "warn", "deny"}
+	thresholds = []string{"low", "medium", "high", "critical", "never"}
+)
 
 func (g schemaGenerator) object(t reflect.Type) map[string]any {
 	properties := map[string]any{}

@@ -20,6 +20,7 @@ import (
 	"github.com/sealgate/sealgate/gateway"
 	"github.com/sealgate/sealgate/gateway/ledger"
 	"github.com/sealgate/sealgate/verifier/inspect"
+	"github.com/sealgate/sealgate/verifier/scan"
 )
 
 const (
@@ -78,15 +79,20 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 		ExternalURL: c.Listen.ExternalURL, AllowDelete: c.Delete.Allowed,
 	})
 	layers := inspect.NewLayers(layerMemory)
+	workplace, err := scan.OpenWorkplace(c.scanDirectory())
+	if err != nil {
+		return err
+	}
+	queue := scan.NewQueue(scan.QueueOptions{Log: s.log, Metrics: metrics})
 	s.reloader = &reloader{
-		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv, layers: layers},
+		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv, layers: layers, queue: queue, workplace: workplace},
 		log: s.log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
 	}
 	made, err := s.reloader.start(loaded)
 	if err != nil {
 		return err
 	}
-	s.closers = append(s.closers, s.reloader.builder.close, layers.Close)
+	s.closers = append(s.closers, s.reloader.builder.close, layers.Close, queue.Close)
 	debug.FreeOSMemory() // decrypting a key takes scrypt a hundred megabytes that nobody needs again
 	return s.listen(c, made, metrics)
 }

@@ -35,6 +35,7 @@ func (l *Loaded) validate() Problems {
 	v.registries(c)
 	v.authorities(c)
 	v.signers(c)
+	v.scanners(c)
 	v.verification(c.Verification)
 	v.policies(c)
 	return v.problems

@@ -39,6 +39,7 @@ var may = map[string][]string{
 	"verifier":           {"policy", "policy/manifest", "policy/strictjson", "verifier/predicate"},
 	"verifier/inspect":   {"policy", "policy/manifest", "policy/strictjson"},
 	"verifier/predicate": {"policy", "policy/strictjson"},
+	"verifier/scan":      {"policy", "policy/manifest", "policy/strictjson", "verifier/predicate"},
 
 	"verifier/scan/inventory": {"policy", "policy/manifest", "policy/strictjson", "verifier/inspect"},
 	"verifier/scan/osv":       {"policy", "verifier/scan/inventory"},

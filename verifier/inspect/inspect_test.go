@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -90,7 +91,7 @@ func TestAnImageIsReadFromItsConfiguration(t *testing.T) {
 	m := image(t, s, config, nil)
 	got, err := read(t, s, m)
 	want := policy.Image{Runnable: true, User: "65532:65532", Layers: 2, Bytes: 1200 + int64(len(config))}
-	if err != nil || got != want {
+	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
 }
@@ -126,7 +127,7 @@ func TestAmbiguousConfigurationsAreTheImagesFault(t *testing.T) {
 	} {
 		s := store{}
 		got, err := read(t, s, image(t, s, config, nil))
-		if !errors.Is(err, ErrInvalid) || !errors.Is(err, manifest.ErrInvalid) || got != (policy.Image{}) {
+		if !errors.Is(err, ErrInvalid) || !errors.Is(err, manifest.ErrInvalid) || !reflect.DeepEqual(got, policy.Image{}) {
 			t.Errorf("%s: got %+v, %v, want nothing and %v", name, got, err, ErrInvalid)
 		}
 	}
@@ -225,7 +226,7 @@ func TestAnIndexIsNotRunnable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := read(t, nil, m); err != nil || got != (policy.Image{}) {
+	if got, err := read(t, nil, m); err != nil || !reflect.DeepEqual(got, policy.Image{}) {
 		t.Errorf("got %+v, %v, want no facts", got, err)
 	}
 }

@@ -7,25 +7,52 @@ import (
 	"github.com/sealgate/sealgate/policy"
 )
 
-// ReadReport reads the report of a scanner as it comes: Trivy's JSON, Grype's JSON, or SARIF. Which of them it is, is told
-// by the one key that each has to have.
-func ReadReport(r io.Reader) (policy.Scan, error) {
-	s := newStream(r, MaxBytes)
-	scan := policy.Scan{}
-	readReport(s, &scan)
-	if err := s.finish(); err != nil {
-		return policy.Scan{}, err
-	}
-	return scan, nil
-}
+// Format is the layout of a scanner's report.
+type Format string
 
-var reportFields = fieldsOf(
-	"SchemaVersion", "CreatedAt", "Results", // Trivy
-	"matches", "descriptor", // Grype
-	"version", "runs", // SARIF
+// The formats.
+const (
+	Trivy Format = "trivy"
+	Grype Format = "grype"
+	SARIF Format = "sarif"
 )
 
-func readReport(s *stream, scan *policy.Scan) {
+// Report is the report of a scanner as it comes.
+type Report struct {
+	policy.Scan
+
+	Format Format
+
+	// Manifest and Config are the digests of the image that the scanner says it looked at. Trivy names the configuration,
+	// Grype both, SARIF none; what is not told is empty.
+	Manifest, Config string
+}
+
+// ReadReport reads the report of a scanner as it comes: Trivy's JSON, Grype's JSON, or SARIF. Which of them it is, is told
+// by the one key that each has to have.
+func ReadReport(r io.Reader) (Report, error) {
+	s := newStream(r, MaxBytes)
+	report := Report{}
+	report.Format = readReport(s, &report.Scan, &report)
+	if err := s.finish(); err != nil {
+		return Report{}, err
+	}
+	return report, nil
+}
+
+var (
+	reportFields = fieldsOf(
+		"SchemaVersion", "CreatedAt", "Results", "Metadata", // Trivy
+		"matches", "descriptor", "source", // Grype
+		"version", "runs", // SARIF
+	)
+	trivyMetadata = fieldsOf("ImageID")
+	grypeSource   = fieldsOf("target")
+	grypeTarget   = fieldsOf("manifestDigest", "imageID")
+)
+
+// readReport reads findings into scan, and what the report says of its image into about, where that is asked for.
+func readReport(s *stream, scan *policy.Scan, about *Report) Format {
 	trivy, grype, sarif := false, false, false
 	s.object(reportFields, func(key string) {
 		switch key {
@@ -35,6 +62,8 @@ func readReport(s *stream, scan *policy.Scan) {
 			}
 		case "CreatedAt":
 			readMoment(s, key, &scan.Finished)
+		case "Metadata", "source":
+			readSource(s, key, about)
 		case "Results":
 			readTrivyResults(s, scan)
 		case "matches":
@@ -54,6 +83,35 @@ func readReport(s *stream, scan *policy.Scan) {
 		s.fail("%w", errTwoReports)
 	case !trivy && !grype && !sarif:
 		s.fail("%w", errNoReport)
+	case trivy:
+		return Trivy
+	case grype:
+		return Grype
+	}
+	return SARIF
+}
+
+// readSource reads which image a report is about, where that is asked for.
+func readSource(s *stream, key string, about *Report) {
+	switch {
+	case about == nil:
+		s.skip()
+	case key == "Metadata":
+		s.object(trivyMetadata, func(string) { about.Config = s.string() })
+	default:
+		s.object(grypeSource, func(string) {
+			if s.next() != '{' { // the name of a directory or a file
+				s.skip()
+				return
+			}
+			s.object(grypeTarget, func(key string) {
+				if key == "manifestDigest" {
+					about.Manifest = s.string()
+					return
+				}
+				about.Config = s.string()
+			})
+		})
 	}
 }
 
@@ -130,7 +188,7 @@ var (
 	grypeScore         = fieldsOf("metrics")
 	grypeMetrics       = fieldsOf("baseScore")
 	grypeArtifact      = fieldsOf("name!", "version", "purl")
-	grypeDescriptor    = fieldsOf("timestamp", "db")
+	grypeDescriptor    = fieldsOf("name", "version", "timestamp", "db")
 	grypeDatabase      = fieldsOf("built", "status")
 	grypeStatus        = fieldsOf("built")
 )
@@ -226,8 +284,15 @@ func addAlias(s *stream, f *policy.Finding, alias string) {
 // readGrypeDescriptor reads when the database was built: descriptor.db.status.built, or descriptor.db.built before v0.88.
 func readGrypeDescriptor(s *stream, scan *policy.Scan) {
 	s.object(grypeDescriptor, func(key string) {
-		if key == "timestamp" {
+		switch key {
+		case "timestamp":
 			readMoment(s, key, &scan.Finished)
+			return
+		case "name":
+			scan.Scanner = s.string()
+			return
+		case "version":
+			scan.Version = s.string()
 			return
 		}
 		s.object(grypeDatabase, func(key string) {

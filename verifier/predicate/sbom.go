@@ -45,7 +45,7 @@ var (
 	cyclonedxFields    = fieldsOf("bomFormat!", "specVersion!", "metadata", "components")
 	cyclonedxMetadata  = fieldsOf("timestamp", "component")
 	cyclonedxName      = fieldsOf("name")
-	cyclonedxComponent = fieldsOf("name!", "components")
+	cyclonedxComponent = fieldsOf("name!", "type", "components")
 )
 
 func readCycloneDX(s *stream, sbom *policy.SBOM) (created time.Time) {
@@ -74,14 +74,20 @@ func readCycloneDX(s *stream, sbom *policy.SBOM) (created time.Time) {
 
 func readComponents(s *stream, sbom *policy.SBOM) {
 	s.array(func() {
-		sbom.Packages++
+		kind := ""
 		s.object(cyclonedxComponent, func(key string) {
-			if key == "name" {
+			switch key {
+			case "name":
 				s.required("a component's name")
-				return
+			case "type":
+				kind = s.string()
+			default:
+				readComponents(s, sbom)
 			}
-			readComponents(s, sbom)
 		})
+		if kind != "operating-system" && kind != "file" { // what a package lies in is no package
+			sbom.Packages++
+		}
 	})
 }
 

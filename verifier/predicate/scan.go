@@ -88,7 +88,7 @@ func readScanner(s *stream, predicateType string, scan *policy.Scan) (reported t
 				readInTotoResult(s, predicateType, scan)
 				return
 			}
-			readReport(s, &report)
+			readReport(s, &report, nil)
 			scan.Findings, scan.Packages, scan.Counted = report.Findings, report.Packages, report.Counted
 		}
 	})
