@@ -198,6 +198,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, t *Target) error
 		}
 		x.registry, x.name, x.rule = registry, name, x.re.Policy.Rule(t.Repo)
 	}
+	if err := x.forward(); err != nil {
+		return err
+	}
 	if err := g.authorize(x); err != nil {
 		return err
 	}

@@ -57,7 +57,15 @@ func (g *Gateway) fetch(ctx context.Context, re *Regime, t Target) (*manifest.Ma
 		return g.read(ctx, registry, key, t.Tag)
 	}
 	if m := g.manifests.get(key); m != nil {
+		if registry.ForwardsCallers() { // it is here, but who asks may not be one of those who may have it
+			if err := registry.MayRead(ctx, name, t.Digest); err != nil {
+				return nil, err
+			}
+		}
 		return m, nil
+	}
+	if registry.ForwardsCallers() { // each with his own credentials, and no flight of somebody else's
+		return g.read(ctx, registry, key, t.Digest.String())
 	}
 	// One flight for all who ask for a digest at once, which the first of them to hang up does not end.
 	flight := g.flights.DoChan(key.registry+" "+key.repo+" "+key.digest.String(), func() (_ any, err error) {

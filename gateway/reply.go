@@ -86,6 +86,8 @@ func answerTo(err error, kind Kind) answer {
 			status: http.StatusServiceUnavailable, code: "UNAVAILABLE", retryAfter: retrySeconds,
 			message: "sealgate: cannot find out now whose id-token this is, try again in a moment",
 		}
+	case errors.Is(err, upstream.ErrCaller):
+		return refusedCaller
 	case errors.As(err, &denied):
 		return answer{status: http.StatusForbidden, code: "DENIED", message: denied.message(), detail: denied.detail()}
 	case errors.As(err, &undecided) && errors.Is(err, policy.ErrUnfinished):

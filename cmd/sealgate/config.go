@@ -2,6 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sealgate/sealgate/policy"
@@ -170,8 +173,8 @@ type Registry struct {
 	// URL is scheme://host[:port] of a registry elsewhere.
 	URL string `mapstructure:"url"`
 
-	// Credentials for that registry: none, docker-config (what `docker login` left), or a username and a password_file.
-	// They go to that URL's host alone. Default none.
+	// Credentials for that registry: none, docker-config (what `docker login` left), caller (those of whoever asks the
+	// gateway, by Basic), or a username and a password_file. They go to that URL's host alone. Default none.
 	Credentials Credentials `mapstructure:"credentials"`
 
 	// TokenHosts are other hosts, or host:port, that may be sent these credentials by https in exchange for a token, such
@@ -204,11 +207,15 @@ type Credentials struct {
 const (
 	noCredentials = "none"
 	dockerConfig  = "docker-config"
+	callersOwn    = "caller"
 )
 
+// credentialWords are the kinds of credentials that need no more than a word.
+var credentialWords = []string{noCredentials, dockerConfig, callersOwn}
+
 func (c *Credentials) takeWord(word string) error {
-	if word != noCredentials && word != dockerConfig {
-		return errors.New("is neither none nor docker-config nor {username: ..., password_file: ...}") // may be a secret
+	if !slices.Contains(credentialWords, word) {
+		return fmt.Errorf("is neither %s nor {username: ..., password_file: ...}", strings.Join(credentialWords, " nor ")) // may be a secret
 	}
 	c.word = word
 	return nil

@@ -212,6 +212,7 @@ func TestContentThatContradictsItselfIsRefusedWithItsLine(t *testing.T) {
 		{"a user without a password", onePolicy + "registries: [{name: a, url: \"https://a\", credentials: {username: u}}]\n", ":5: registries[0].credentials: needs both"},
 		{"credentials in plain text", onePolicy + "registries: [{name: a, url: \"http://a\", credentials: docker-config}]\n", ":5: registries[0].credentials: would travel in plain text"},
 		{"credentials that are half a map", onePolicy + "registries: [{name: a, url: \"https://a\", credentials: {}}]\n", ""},
+		{"callers' credentials where clients log in", onePolicy + "clients: {htpasswd: users}\nregistries: [{name: a, url: \"https://a\", credentials: caller}]\n", ":6: registries[0].credentials: caller forwards the credentials that clients show"},
 		{"an authority of a registry without TLS", onePolicy + "registries: [{name: a, url: \"http://127.0.0.1:1\", ca_file: a.pem}]\n", ":5: registries[0].ca_file: means nothing without TLS"},
 		{"an authority of the embedded registry", onePolicy + "registries: [{name: a, embedded: true, ca_file: a.pem}]\n", ":5: registries[0].ca_file: means nothing without TLS"},
 		{"a client certificate without its key", onePolicy + "registries: [{name: a, url: \"https://a\", client_certificate: a.pem}]\n", ":5: registries[0]: has one of client_certificate and client_key"},

@@ -97,7 +97,7 @@ func (b *builder) openRegistry(directory string, next standingRegistry) (standin
 	}
 	next.registry, err = upstream.New(upstream.Options{
 		Name: config.Name, Prefix: config.Prefix, URL: origin, RootCAs: next.authorities, Certificate: next.certificate,
-		Credentials: keychain(config.Credentials, next.password), TokenHosts: config.TokenHosts,
+		Credentials: keychain(config.Credentials, next.password), ForwardCallers: config.Credentials.word == callersOwn, TokenHosts: config.TokenHosts,
 	})
 	return next, err
 }

@@ -74,7 +74,7 @@ func (g schemaGenerator) of(t reflect.Type) map[string]any {
 	case t.Kind() == reflect.Pointer:
 		return g.of(t.Elem())
 	case t == reflect.TypeFor[Credentials]():
-		return oneOf(map[string]any{"enum": []string{noCredentials, dockerConfig}}, g.object(t))
+		return oneOf(map[string]any{"enum": credentialWords}, g.object(t))
 	case t == reflect.TypeFor[Formats]():
 		return oneOf(map[string]any{"const": "auto"}, map[string]any{
 			"type": "array", "minItems": 1, "uniqueItems": true, "items": map[string]any{"enum": []string{"bundle", "tag"}},

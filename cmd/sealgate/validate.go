@@ -33,6 +33,7 @@ func (l *Loaded) validate() Problems {
 	v.listeners(c)
 	v.clients(c)
 	v.registries(c)
+	v.forwarded(c)
 	v.authorities(c)
 	v.signers(c)
 	v.scanners(c)
@@ -145,6 +146,15 @@ func (v *validator) registry(at string, r Registry) {
 		v.add(at+".credentials", "the embedded registry needs none; leave it out")
 	case c.word != noCredentials && strings.HasPrefix(r.URL, "http://") && !isLoopback(r.URL):
 		v.add(at+".credentials", "would travel in plain text; use an https URL")
+	}
+}
+
+// forwarded refuses to forward what clients show where it is for us.
+func (v *validator) forwarded(c *Config) {
+	for i, r := range c.Registries {
+		if r.Credentials.word == callersOwn && c.Clients.knowSomebody() {
+			v.add(fmt.Sprintf("registries[%d].credentials", i), "caller forwards the credentials that clients show, and with clients they are for the gateway itself; leave one of the two out")
+		}
 	}
 }
 

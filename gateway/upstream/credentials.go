@@ -24,6 +24,7 @@ import (
 // redirect; and each token is for one set of scopes, never widened by what a registry asks for.
 type credentials struct {
 	keychain   authn.Keychain // nil: anonymous
+	callers    string         // the registry's name, where callers' own credentials go to it; empty where the gateway's do
 	target     registryName
 	origin     *url.URL
 	tokenHosts map[string]bool   // host:port
@@ -80,9 +81,9 @@ func (c *credentials) authorization(ctx context.Context, scopes []string) (strin
 	case wanted == nil || wanted.scheme == schemeNone:
 		return "", nil
 	case wanted.scheme == schemeBasic:
-		return c.remembered(ctx, schemeBasic, c.basic)
+		return c.remembered(ctx, c.keyed(ctx, schemeBasic), c.basic)
 	}
-	return c.remembered(ctx, strings.Join(scopes, " "), func(ctx context.Context) (*secret, error) {
+	return c.remembered(ctx, c.keyed(ctx, strings.Join(scopes, " ")), func(ctx context.Context) (*secret, error) {
 		return c.token(ctx, wanted, scopes)
 	})
 }
@@ -101,6 +102,7 @@ func (c *credentials) challenged(ctx context.Context, h http.Header, scopes []st
 	}
 	c.challenge.Store(&wanted)
 	for _, key := range []string{strings.Join(scopes, " "), schemeBasic} {
+		key = c.keyed(ctx, key)
 		if old, ok := c.secrets.Peek(key); ok && old.header == used {
 			c.secrets.Remove(key)
 		}
@@ -184,6 +186,9 @@ func basicHeader(account *authn.AuthConfig) string {
 
 // account asks the keychain. The zero account is anonymous.
 func (c *credentials) account(ctx context.Context) (*authn.AuthConfig, error) {
+	if c.callers != "" {
+		return c.forwarded(ctx), nil
+	}
 	if c.keychain == nil {
 		return &authn.AuthConfig{}, nil
 	}

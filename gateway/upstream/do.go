@@ -232,7 +232,11 @@ func (r *Registry) checked(q Request, resp *http.Response, atRegistry bool) (*ht
 		discard(resp) // the registry has the blob; that its storage does not is no answer
 		return nil, errors.New("the registry's storage answers status 404 for what the registry has")
 	default:
-		return nil, statusError(resp)
+		refused := statusError(resp)
+		if r.credentials != nil && atRegistry {
+			return nil, r.credentials.refusal(refused.Status, refused)
+		}
+		return nil, refused
 	}
 	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		discard(resp)

@@ -41,6 +41,10 @@ type Options struct {
 	// Credentials knows the gateway's own credentials for this registry. nil: anonymous.
 	Credentials authn.Keychain
 
+	// ForwardCallers asks the registry with the credentials of whoever asks the gateway, which [WithCaller] puts into a
+	// request's context. It excludes Credentials.
+	ForwardCallers bool
+
 	// TokenHosts are the hosts, or host:port, besides the registry's own origin that may be asked for a token, by https
 	// alone. They see the credentials. Docker Hub's token host is known.
 	TokenHosts []string
@@ -103,7 +107,13 @@ func New(o Options) (*Registry, error) {
 	if origin.Scheme == "http" {
 		r.blobs = t.blobs
 	}
+	if o.ForwardCallers && o.Credentials != nil {
+		return nil, fmt.Errorf("registry %s: callers' credentials and the gateway's own exclude each other", o.Name)
+	}
 	r.credentials = newCredentials(o.Credentials, known, origin, tokenHosts, t.reads, t.tokens)
+	if o.ForwardCallers {
+		r.credentials.callers = o.Name
+	}
 	return r, nil
 }
 

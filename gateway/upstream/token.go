@@ -43,7 +43,7 @@ func (c *credentials) token(ctx context.Context, wanted *challenge, scopes []str
 	}
 	defer discard(resp)
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask %s for a token: status %d", req.URL.Host, resp.StatusCode)
+		return nil, c.refusal(resp.StatusCode, fmt.Errorf("ask %s for a token: status %d", req.URL.Host, resp.StatusCode))
 	}
 	made, err := readToken(resp.Body)
 	if err != nil {
