@@ -3,7 +3,8 @@
 //
 // [TestMain] builds the binary and finds the tools; a tool that is missing is a failure, never a skipped test. Daemons start
 // with the first test that needs them and serve all tests of the run: what a test asks a client is in client_test.go, how
-// each client does it in docker_test.go, containerd_test.go, podman_test.go and crane_test.go. Gateways and registries are a test's own
+// each client does it in docker_test.go, containerd_test.go, podman_test.go and crane_test.go. So does a whole Sigstore
+// (sigstore_test.go), against which cosign signs as an identity (matrix_test.go). Gateways and registries are a test's own
 // (gateway_test.go, registry_test.go). Everything listens on loopback and lives in one folder that goes with the run.
 //
 // What a client prints when it is refused is kept in testdata/golden; `go test ./e2e -update` writes it anew.
@@ -38,6 +39,7 @@ var suite struct {
 	containerd2 func() (*containerd, error)
 	images      func() (*imageKit, error)
 	keys        func() (*keyRing, error)
+	sigstore    func() (*sigstore, error)
 }
 
 // debian lists what Debian packages bring. Absolute: another docker may be first on the PATH.
@@ -47,7 +49,7 @@ var debian = []string{
 }
 
 // built lists the tools of ./tools/versions that the tests run.
-var built = []string{"crane", "oras", "registry", "cosign2", "cosign3", "crictl", "containerd"}
+var built = []string{"crane", "oras", "registry", "cosign2", "cosign3", "crictl", "containerd", "fulcio", "timestamp", "rekor"}
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -86,6 +88,7 @@ func runAll(m *testing.M) (code int, err error) {
 	suite.containerd2 = sync.OnceValues(startContainerd2)
 	suite.images = sync.OnceValues(newImageKit)
 	suite.keys = sync.OnceValues(newKeyRing)
+	suite.sigstore = sync.OnceValues(startSigstore)
 	return m.Run(), nil
 }
 

@@ -59,7 +59,7 @@ func (q *requirement) judge(s Subject, ev Evidence, at time.Time) (refused *Reas
 		return reason, nil
 	}
 	if need > 1 && distinctOf(candidates).distinct(names) < need {
-		reason.Code = NotAttested
+		reason.Code, reason.Causes = NotAttested, ev.causes()
 		reason.Why = shown(maxWhy, "no %s attestation by %d different signers (one is accepted for several authorities)", q.Predicate, need)
 		reason.Fix = shown(maxFix, "have it attested by somebody else too: %s", q.command())
 		return reason, nil
@@ -306,7 +306,7 @@ func (q *requirement) sayNotAttested(reason *Reason, ev Evidence, names []string
 	if q.PerPlatform && found > 0 {
 		detail += "; the manifest itself needs it"
 	}
-	reason.Code = NotAttested
+	reason.Code, reason.Causes = NotAttested, ev.causes()
 	reason.Why = shown(maxWhy, "no %s attestation by %s (%s)", q.Predicate, strings.Join(missing, or(need, names)), detail)
 	reason.Fix = shown(maxFix, "have it attested by %s: %s", strings.Join(missing, or(need, names)), q.command())
 }

@@ -50,17 +50,45 @@ type Signature struct {
 	// Time is when the signature existed at the latest, as a trusted log or timestamp authority says. Zero where nobody says.
 	Time time.Time
 
+	// Witness is who vouches for Time, and the log that has the signature.
+	Witness Witness
+
 	// Signed is the manifest that the signature names: the subject itself, or an admitted index of the same repository
 	// that lists the subject.
 	Signed digest.Digest
 
-	// Evidence is the manifest that carries the signature, for the decision record.
+	// Evidence is the manifest that carries the signature, for the decision record, and Format how it does.
 	Evidence digest.Digest
+	Format   Format
 }
 
 // Rejection is a piece of evidence that was found but does not count.
 type Rejection struct {
 	Evidence digest.Digest // the manifest that carries it
+	Format   Format        // how it does
 	Code     string        // for programs, why; empty where it is not known so exactly
 	Why      string        // for a person, one line
+
+	// What it says of itself, each one line. Nothing of it is proven.
+	PredicateType string // of a statement that could be read
+	Claims        string // who signed, by its certificate or the name that it gives its key
+}
+
+// Format is how evidence is attached to a subject. It is told to people and decides nothing.
+type Format string
+
+// The formats.
+const (
+	FormatSignatureTag   Format = "sig"      // cosign v2's signature, under the tag sha256-<hex>.sig
+	FormatAttestationTag Format = "att"      // cosign v2's attestation, under the tag sha256-<hex>.att
+	FormatBundle         Format = "bundle"   // a Sigstore bundle in a manifest that refers to the subject
+	FormatReferrer       Format = "referrer" // a manifest that refers to the subject, and was not opened
+)
+
+// Witness says who beside the signer knows of a signature, and is trusted. It is told to people and decides nothing. The zero
+// value is nobody.
+type Witness struct {
+	Clock    string // who vouches for the time: the URL or name of a transparency log or a timestamp authority
+	Log      string // the transparency log that the signature is in; empty where none was asked for
+	LogIndex int64  // where in Log
 }

@@ -21,11 +21,14 @@ type Attestation struct {
 	// Signed is the manifest that the statement names: the subject itself, or an index of the same repository that lists it.
 	Signed digest.Digest
 
-	// Evidence is the manifest that carries the attestation, for the decision record.
+	// Evidence is the manifest that carries the attestation, for the decision record, and Format how it does.
 	Evidence digest.Digest
+	Format   Format
 
-	// Vouched is the time for which a transparency log or a timestamp authority vouches, zero where none does.
+	// Vouched is the time for which a transparency log or a timestamp authority vouches, zero where none does, and Witness
+	// which of them.
 	Vouched time.Time
+	Witness Witness
 
 	// Facts is what the predicate says. It is not used where Malformed is set.
 	Facts Facts

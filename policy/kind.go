@@ -104,11 +104,19 @@ func NeedsOf(predicateTypes ...string) Needs {
 	return Needs{types: strings.Join(slices.Compact(sorted), "\n")}
 }
 
+// NeedsEverything needs attestations of every type: for whoever shows what is attached.
+func NeedsEverything() Needs { return Needs{types: everything} }
+
+const everything = "*" // no predicate type
+
 // Attestations reports that some attestation is needed.
 func (n Needs) Attestations() bool { return n.types != "" }
 
 // Includes reports that attestations of a predicate type are needed.
 func (n Needs) Includes(predicateType string) bool {
+	if n.types == everything {
+		return true
+	}
 	for one := range strings.SplitSeq(n.types, "\n") {
 		if one == predicateType && one != "" {
 			return true

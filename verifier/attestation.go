@@ -61,7 +61,8 @@ func (v *Verifier) alone(size int64) (done func()) {
 }
 
 // attached reads the attestations under the .att tag: one request for the manifest, and one round for the envelopes.
-func (v *Verifier) attached(ctx context.Context, s policy.Subject) (findings, error) {
+func (v *Verifier) attached(ctx context.Context, s policy.Subject) (found findings, err error) {
+	defer func() { found.attachedAs(policy.FormatAttestationTag) }()
 	tag := attestationTag(s)
 	raw, mediaType, err := v.source.Manifest(ctx, s.Repo, tag)
 	if absent(err) {
@@ -87,6 +88,7 @@ func (v *Verifier) attached(ctx context.Context, s policy.Subject) (findings, er
 	for i, layer := range m.Layers {
 		fetches.Go(guarded(func() (err error) {
 			all[i], err = v.envelope(ctx, s, m.Digest, layer)
+			all[i].claiming(layer.Annotations["predicateType"], func() string { return claimedByTag(layer.Annotations) })
 			return err
 		}))
 	}
@@ -156,11 +158,15 @@ func (v *Verifier) attestation(s policy.Subject, evidence digest.Digest, payload
 		return findings{}
 	}
 	if err := subjectsOf(st).check(s.Digest); err != nil {
-		return rejected(evidence, "an attestation that %v", err)
+		f := rejectedAs(ArtifactMismatch, evidence, "an attestation that %v", err)
+		f.rejected[0].PredicateType = oneLine(st.PredicateType)
+		return f
 	}
 	signers, why := v.proofs(check)
 	if len(signers) == 0 {
-		return rejectedSignature(evidence, "an attestation", why)
+		f := rejectedSignature(evidence, "an attestation", why)
+		f.rejected[0].PredicateType = oneLine(st.PredicateType)
+		return f
 	}
 
 	one := policy.Attestation{PredicateType: st.PredicateType, Signed: s.Digest, Evidence: evidence}
@@ -169,7 +175,7 @@ func (v *Verifier) attestation(s policy.Subject, evidence digest.Digest, payload
 	}
 	f := findings{}
 	for _, p := range signers {
-		one.Authority, one.Signer, one.Vouched = p.authority, p.Signer, p.Time
+		one.Authority, one.Signer, one.Vouched, one.Witness = p.authority, p.Signer, p.Time, p.Witness
 		f.attestations = append(f.attestations, one)
 	}
 	return f
@@ -188,7 +194,8 @@ func subjectsOf(st predicate.Statement) (subjects statement) {
 
 // weighAttestation estimates the memory that an attestation takes.
 func weighAttestation(a *policy.Attestation) int {
-	n := 256 + len(a.PredicateType) + len(a.Authority) + len(a.Signer) + len(a.Signed) + len(a.Evidence) + len(a.Malformed)
+	n := 256 + len(a.PredicateType) + len(a.Authority) + len(a.Signer) + len(a.Signed) + len(a.Evidence) + len(a.Malformed) +
+		len(a.Witness.Clock) + len(a.Witness.Log)
 	if scan := a.Facts.Scan; scan != nil {
 		n += len(scan.Scanner) + len(scan.Version)
 		for _, f := range scan.Findings {

@@ -119,7 +119,9 @@ func (v *Verifier) referrer(ctx context.Context, s policy.Subject, d ocispec.Des
 	if err != nil {
 		return findings{}, err
 	}
-	return v.bundle(s, d.Digest, raw), nil
+	f := v.bundle(s, d.Digest, raw, m.Annotations[predicateAnnotation])
+	f.attachedAs(policy.FormatBundle)
+	return f, nil
 }
 
 // bundleLayer returns the layer with the bundle, nil where the manifest holds none that could be a signature.
@@ -151,45 +153,58 @@ func bundleLayer(s policy.Subject, m *manifest.Manifest, limit int64) (*ocispec.
 	return &layer, nil
 }
 
-// bundle checks one bundle against all authorities.
-func (v *Verifier) bundle(s policy.Subject, evidence digest.Digest, raw []byte) findings {
+// bundle checks one bundle against all authorities. claimed is the predicate type that the manifest around it announces.
+func (v *Verifier) bundle(s policy.Subject, evidence digest.Digest, raw []byte, claimed string) findings {
 	b, err := readAttachedBundle(raw)
 	if err != nil {
 		return rejectedAs(asFailure(err).Code, evidence, "a bundle that %v", err)
 	}
 	envelope := b.GetDsseEnvelope()
 	if envelope == nil || envelope.GetPayloadType() != inTotoPayload {
-		return rejectedAs(StatementInvalid, evidence, "a bundle without an in-toto statement")
+		return rejectedAs(StatementInvalid, evidence, "a bundle without an in-toto statement").
+			claiming("", func() string { return claimedByBundle(b) })
 	}
+	check := func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) }
+	f, predicateType := v.statement(s, evidence, envelope.GetPayload(), claimed, check)
+	return f.claiming(predicateType, func() string { return claimedByBundle(b) })
+}
 
-	if len(envelope.GetPayload()) > MaxPayloadBytes {
-		// What a signature states fits many times over.
-		return v.attestation(s, evidence, envelope.GetPayload(), func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
+// statement checks what is in a bundle, a signature or an attestation, and says which predicate type it is of. check proves
+// that an authority signed exactly this payload.
+func (v *Verifier) statement(
+	s policy.Subject, evidence digest.Digest, payload []byte, claimed string, check func(Authority) (Proof, error),
+) (f findings, predicateType string) {
+	if len(payload) > MaxPayloadBytes {
+		return v.attestation(s, evidence, payload, check), claimed // what a signature states fits many times over
 	}
 	// Read once, here; the signature below is checked over these very bytes. What is not verified can make the bundle count
 	// less, never more.
-	st, err := readStatement(envelope.GetPayload())
+	st, err := readStatement(payload)
 	if err != nil && v.needsOf(s).Attestations() {
-		return v.attestation(s, evidence, envelope.GetPayload(), func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
+		return v.attestation(s, evidence, payload, check), claimed
 	}
 	if err != nil {
-		return rejectedAs(StatementInvalid, evidence, "a bundle around a statement that cannot be read: %v", err)
+		return rejectedAs(StatementInvalid, evidence, "a bundle around a statement that cannot be read: %v", err), claimed
 	}
 	if err := st.checkForm(); err != nil {
-		return rejectedAs(StatementInvalid, evidence, "%v", err)
+		return rejectedAs(StatementInvalid, evidence, "%v", err), claimed
 	}
 	if st.PredicateType != signPredicate {
 		// An attestation is no signature.
-		return v.attestation(s, evidence, envelope.GetPayload(), func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
+		f := v.attestation(s, evidence, payload, check)
+		if claimed == signPredicate && len(f.attestations)+len(f.rejected) == 0 {
+			f = rejectedAs(NotASignature, evidence, "what says to be a signature and is an attestation of type %.80q", st.PredicateType)
+		}
+		return f, st.PredicateType
 	}
 	if err := st.check(s.Digest); err != nil {
-		return rejectedAs(ArtifactMismatch, evidence, "a signature that %v", err)
+		return rejectedAs(ArtifactMismatch, evidence, "a signature that %v", err), st.PredicateType
 	}
-	proven, why := v.proofs(func(a Authority) (Proof, error) { return a.CheckBundle(b, s.Digest) })
+	proven, why := v.proofs(check)
 	if len(proven) == 0 {
-		return rejectedSignature(evidence, "a signature", why)
+		return rejectedSignature(evidence, "a signature", why), st.PredicateType
 	}
-	return signedBy(proven, s, evidence)
+	return signedBy(proven, s, evidence), st.PredicateType
 }
 
 // statement is what a signature needs of an in-toto statement:

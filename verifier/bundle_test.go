@@ -27,6 +27,7 @@ func TestABundleThatRefersToTheSubjectIsProven(t *testing.T) {
 	ev := verified(t, newVerifier(t, m, key.authority(t, "gateway")), s)
 	want := policy.Signature{
 		Authority: "gateway", Signer: key.authority(t, "gateway").Fingerprint(), Signed: s.Digest, Evidence: at.Digest,
+		Format: policy.FormatBundle,
 	}
 	if len(ev.Signatures) != 1 || ev.Signatures[0] != want || len(ev.Rejected) != 0 {
 		t.Errorf("got %+v, want %+v alone", ev, want)
@@ -81,8 +82,15 @@ func TestThreat063_OnlyTheSignPredicateMakesASignatureWhoeverSigned(t *testing.T
 			doc.Annotations = map[string]string{predicateAnnotation: signPredicate} // the claim does not make it one
 		})
 		ev := verified(t, newVerifier(t, m, key.authority(t, "gateway")), s)
-		if len(ev.Signatures)+len(ev.Rejected) != 0 {
-			t.Errorf("predicate %q: got %+v, want nothing", predicate, ev)
+		if len(ev.Signatures) != 0 || len(ev.Rejected) != 1 || ev.Rejected[0].Code != string(NotASignature) {
+			t.Errorf("predicate %q: got %+v, want NOT_A_SIGNATURE", predicate, ev)
+		}
+
+		// What does not say to be a signature is no attempt at one.
+		m = newMemory()
+		m.refer(t, s, newBundle(t, key, statementFor(s.Digest, predicate)).json(t), nil)
+		if ev := verified(t, newVerifier(t, m, key.authority(t, "gateway")), s); len(ev.Signatures)+len(ev.Rejected) != 0 {
+			t.Errorf("predicate %q without an annotation: got %+v, want nothing", predicate, ev)
 		}
 	}
 }

@@ -203,16 +203,16 @@ func (c *Cache) drop(e *list.Element) {
 
 // weigh estimates the memory that an entry takes: its texts, and a fixed amount for what holds them.
 func weigh(s policy.Subject, ev policy.Evidence) int64 {
-	const perEntry, perItem = 320, 64
+	const perEntry, perItem = 320, 128
 	n := perEntry + len(s.Repo) + len(s.Digest)
 	for _, sig := range ev.Signatures {
-		n += perItem + len(sig.Authority) + len(sig.Signer) + len(sig.Signed) + len(sig.Evidence)
+		n += perItem + len(sig.Authority) + len(sig.Signer) + len(sig.Signed) + len(sig.Evidence) + len(sig.Witness.Clock) + len(sig.Witness.Log)
 	}
 	for i := range ev.Attestations {
 		n += perItem + weighAttestation(&ev.Attestations[i])
 	}
 	for _, r := range slices.Concat(ev.Rejected, ev.Unread) {
-		n += perItem + len(r.Evidence) + len(r.Code) + len(r.Why)
+		n += perItem + len(r.Evidence) + len(r.Code) + len(r.Why) + len(r.PredicateType) + len(r.Claims)
 	}
 	return int64(n)
 }

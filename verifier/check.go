@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealgate/sealgate/policy"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -30,6 +31,9 @@ type Proof struct {
 	// Time is the earliest time at which the signature existed, as a trusted log or timestamp authority says. Zero where
 	// nobody says it.
 	Time time.Time
+
+	// Witness is who says the time, and the log that has the signature where it needs to be in one.
+	Witness policy.Witness
 }
 
 // needs is what a signature must have beside being good.
@@ -138,10 +142,25 @@ func (c *check) verify(entity verify.SignedEntity, a artifact) (Proof, error) {
 	}
 	for _, at := range result.VerifiedTimestamps {
 		if at.Type != "CurrentTime" && (proof.Time.IsZero() || at.Timestamp.Before(proof.Time)) {
-			proof.Time = at.Timestamp
+			proof.Time, proof.Witness.Clock = at.Timestamp, oneLine(at.URI)
 		}
 	}
+	if c.needs.log {
+		c.findInLog(entity, &proof.Witness)
+	}
 	return proof, nil
+}
+
+// findInLog tells where in a trusted log a signature is that was proven to be in one. Entries of logs that nobody trusts may
+// stand beside; the library passes over them too.
+func (c *check) findInLog(entity verify.SignedEntity, w *policy.Witness) {
+	entries, _ := entity.TlogEntries() // they were read before
+	for _, entry := range entries {
+		if log, known := c.material.RekorLogs()[fmt.Sprintf("%x", entry.LogKeyID())]; known {
+			w.Log, w.LogIndex = oneLine(log.BaseURL), entry.LogIndex()
+			return
+		}
+	}
 }
 
 func (c *check) decide(entity verify.SignedEntity, a artifact) (*verify.VerificationResult, error) {

@@ -33,6 +33,7 @@ const (
 	StatementInvalid     FailureCode = "STATEMENT_INVALID"     // what is signed is no in-toto statement
 	ArtifactMismatch     FailureCode = "ARTIFACT_MISMATCH"     // it is for another artifact
 	RepositoryMismatch   FailureCode = "REPOSITORY_MISMATCH"   // it is for another repository (of a gateway)
+	NotASignature        FailureCode = "NOT_A_SIGNATURE"       // an attestation that is announced as a signature (of a gateway)
 	NotVerified          FailureCode = "NOT_VERIFIED"          // anything else
 )
 
@@ -42,7 +43,7 @@ func FailureCodes() []FailureCode { return slices.Clone(failureOrder[:]) }
 var failureOrder = [...]FailureCode{
 	BundleMalformed, CertificateMissing, KeyMismatch, IdentityMismatch, KeyRevoked, NotLogged, LogEntryInvalid, TimestampMissing,
 	TimestampInvalid, CertificateUntrusted, CertificateExpired, SCTMissing, KeyOutsideValidity, SignatureInvalid,
-	StatementInvalid, ArtifactMismatch, RepositoryMismatch, NotVerified,
+	StatementInvalid, ArtifactMismatch, RepositoryMismatch, NotASignature, NotVerified,
 }
 
 // Failure says why a signature is not proven. Why continues the sentence "a signature that ...".

@@ -28,6 +28,12 @@ func FuzzSimpleSigning(f *testing.F) {
 	f.Add(document, payload)
 	f.Add(document, []byte(`{"critical":{}}`))
 	f.Add([]byte(`{}`), payload)
+	recorded, _, _, _ := readKeylessRecording(f, "cosign-v2-keyless.json")
+	for _, document := range recorded.Tags {
+		for _, blob := range recorded.Blobs {
+			f.Add([]byte(document), []byte(blob))
+		}
+	}
 
 	f.Fuzz(func(t *testing.T, document, other []byte) {
 		m := newMemory()
@@ -87,12 +93,16 @@ func FuzzBundle(f *testing.F) {
 	for _, raw := range recorded.blobs {
 		f.Add(raw)
 	}
+	keyless, _, _, _ := readKeylessRecording(f, "cosign-v3-keyless.json")
+	for _, raw := range keyless.Blobs {
+		f.Add([]byte(raw))
+	}
 
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if len(raw) > MaxBundleBytes {
 			return
 		}
-		ev := v.bundle(s, digest.FromBytes(raw), raw)
+		ev := v.bundle(s, digest.FromBytes(raw), raw, signPredicate)
 		if len(ev.signatures) == 0 {
 			return
 		}

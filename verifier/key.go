@@ -114,6 +114,9 @@ func (a *keyAuthority) Fingerprint() string { return a.fingerprint }
 
 func (a *keyAuthority) CheckTagSignature(sig *TagSignature) (Proof, error) {
 	if err := a.key.VerifySignature(bytes.NewReader(sig.Signature), bytes.NewReader(sig.Payload)); err != nil {
+		if sig.annotations[certificateAnnotation] != "" { // it says so, and that tells more than that this key did not make it
+			return Proof{}, failure(KeyMismatch, "was made with a certificate, not with the key")
+		}
 		return Proof{}, failure(SignatureInvalid, "does not verify: %v", err)
 	}
 	return a.whileValid(sig.keyed, sig.artifact())

@@ -26,7 +26,8 @@ const simpleSigningType = "cosign container image signature"
 func signatureTag(s policy.Subject) string { return "sha256-" + s.Digest.Encoded() + ".sig" }
 
 // tagged reads the signatures under the .sig tag: one request for the manifest, and one round of requests for the payloads.
-func (v *Verifier) tagged(ctx context.Context, s policy.Subject) (findings, error) {
+func (v *Verifier) tagged(ctx context.Context, s policy.Subject) (found findings, err error) {
+	defer func() { found.attachedAs(policy.FormatSignatureTag) }()
 	tag := signatureTag(s)
 	raw, mediaType, err := v.source.Manifest(ctx, s.Repo, tag)
 	if absent(err) {
@@ -56,7 +57,8 @@ func (v *Verifier) tagged(ctx context.Context, s policy.Subject) (findings, erro
 		if err := ctx.Err(); err != nil {
 			return findings{}, err
 		}
-		all = append(all, v.simpleSignature(s, m.Digest, layer, payloads[layer.Digest]))
+		all = append(all, v.simpleSignature(s, m.Digest, layer, payloads[layer.Digest]).
+			claiming("", func() string { return claimedByTag(layer.Annotations) }))
 	}
 	return join(all), nil
 }
@@ -109,7 +111,9 @@ func checkPayload(layer ocispec.Descriptor) error {
 func (v *Verifier) simpleSignature(
 	s policy.Subject, evidence digest.Digest, layer ocispec.Descriptor, payload []byte,
 ) findings {
-	if err := checkPayload(layer); err != nil {
+	if err := checkPayload(layer); err != nil && layer.MediaType != manifest.SimpleSigning {
+		return rejectedAs(NotASignature, evidence, "%v", err)
+	} else if err != nil {
 		return rejected(evidence, "%v", err)
 	}
 	sig, err := base64.StdEncoding.Strict().DecodeString(layer.Annotations[signatureAnnotation])
@@ -177,7 +181,7 @@ func rejectedSignature(evidence digest.Digest, what string, why *Failure) findin
 func signedBy(all []proven, s policy.Subject, evidence digest.Digest) (f findings) {
 	for _, p := range all {
 		f.signatures = append(f.signatures, policy.Signature{
-			Authority: p.authority, Signer: p.Signer, Time: p.Time, Signed: s.Digest, Evidence: evidence,
+			Authority: p.authority, Signer: p.Signer, Time: p.Time, Witness: p.Witness, Signed: s.Digest, Evidence: evidence,
 		})
 	}
 	return f

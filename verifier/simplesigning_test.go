@@ -26,6 +26,7 @@ func TestASignatureUnderTheTagIsProven(t *testing.T) {
 	ev := verified(t, newVerifier(t, m, key.authority(t, "gateway")), s)
 	want := policy.Signature{
 		Authority: "gateway", Signer: key.authority(t, "gateway").Fingerprint(), Signed: s.Digest, Evidence: at.Digest,
+		Format: policy.FormatSignatureTag,
 	}
 	if len(ev.Signatures) != 1 || ev.Signatures[0] != want || len(ev.Rejected) != 0 || ev.Pinned {
 		t.Errorf("got %+v, want %+v alone", ev, want)

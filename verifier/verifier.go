@@ -19,6 +19,7 @@
 package verifier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -146,6 +147,7 @@ type findings struct {
 }
 
 func (f findings) evidence() policy.Evidence {
+	f.attachedAs(policy.FormatReferrer) // the places that have a format of their own said so
 	return policy.Evidence{Signatures: f.signatures, Attestations: f.attestations, Unread: f.unread, Rejected: f.rejected}
 }
 
@@ -157,6 +159,34 @@ func join(all []findings) (sum findings) {
 		sum.rejected = append(sum.rejected, f.rejected...)
 	}
 	return sum
+}
+
+// attachedAs says how that is attached of which nobody said it yet.
+func (f findings) attachedAs(format policy.Format) {
+	for i := range f.signatures {
+		f.signatures[i].Format = cmp.Or(f.signatures[i].Format, format)
+	}
+	for i := range f.attestations {
+		f.attestations[i].Format = cmp.Or(f.attestations[i].Format, format)
+	}
+	for _, list := range [][]policy.Rejection{f.rejected, f.unread} {
+		for i := range list {
+			list[i].Format = cmp.Or(list[i].Format, format)
+		}
+	}
+}
+
+// claiming adds to what does not count what it says of itself. who is asked only then: of what counts, all is proven.
+func (f findings) claiming(predicateType string, who func() string) findings {
+	if len(f.rejected) == 0 {
+		return f
+	}
+	claims := oneLine(who())
+	for i := range f.rejected {
+		r := &f.rejected[i]
+		r.PredicateType, r.Claims = cmp.Or(r.PredicateType, oneLine(predicateType)), claims
+	}
+	return f
 }
 
 func rejected(evidence digest.Digest, format string, args ...any) findings {

@@ -38,10 +38,12 @@ type builder struct {
 type built struct {
 	Regime      *gateway.Regime // nil when dry
 	Policy      *policy.Policy
-	Certificate *tls.Certificate  // nil without TLS
-	Authorities map[string]string // fingerprints by name
-	Audited     []string          // policies in audit mode
-	Warnings    []warning         // what an operator should know
+	Prover      *verifier.Verifier       // that of the regime, without memory, before it is told what a policy needs
+	Bases       map[string][]policy.Base // approved base images, by the file that lists them
+	Certificate *tls.Certificate         // nil without TLS
+	Authorities map[string]string        // fingerprints by name
+	Audited     []string                 // policies in audit mode
+	Warnings    []warning                // what an operator should know
 
 	registries []standingRegistry
 }
@@ -109,7 +111,8 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		b.drop(made)
 		return nil, Problems{l.problem("signers", "%v", err)}
 	}
-	proven = proven.WithSameRepository(sameRepository(registries)).WithNeeds(needs(compiled))
+	made.Prover, made.Bases = proven.WithSameRepository(sameRepository(registries)), bases
+	proven = made.Prover.WithNeeds(needs(compiled))
 	if !b.alone { // who asks for one image wants to see all that there is
 		proven = proven.WithEnough(func(s policy.Subject, found []policy.Signature) bool { return compiled.Rule(s.Repo).Enough(s, found) })
 	}

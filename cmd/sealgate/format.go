@@ -29,6 +29,11 @@ func (f *format) Set(s string) error {
 	return nil
 }
 
+// draw writes value as JSON, or as a tree, in colours where they are seen.
+func (f *format) draw(w io.Writer, value any, tree func(painter) *tree) error {
+	return f.print(w, value, func(out io.Writer) { tree(newPainter(w)).write(out) })
+}
+
 // print writes value as JSON, or what table writes.
 func (f *format) print(w io.Writer, value any, table func(io.Writer)) error {
 	var b bytes.Buffer

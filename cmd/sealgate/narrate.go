@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -19,36 +18,14 @@ import (
 
 // narrator tells the demo's story: chapters, and requests with their answers.
 type narrator struct {
+	painter
+
 	mu       sync.Mutex // requests run at once
 	out      io.Writer
-	colours  bool
 	chapters int
 }
 
-func newNarrator(out io.Writer) *narrator {
-	file, ok := out.(*os.File)
-	terminal := false
-	if ok {
-		info, err := file.Stat()
-		terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
-	return &narrator{out: out, colours: terminal && os.Getenv("NO_COLOR") == ""}
-}
-
-// Colours, as terminals know them.
-const (
-	bold  = "1"
-	red   = "31"
-	green = "32"
-	faint = "2"
-)
-
-func (n *narrator) paint(colour, text string) string {
-	if !n.colours {
-		return text
-	}
-	return "\x1b[" + colour + "m" + text + "\x1b[0m"
-}
+func newNarrator(out io.Writer) *narrator { return &narrator{painter: newPainter(out), out: out} }
 
 func (n *narrator) chapter(title string) {
 	n.mu.Lock()

@@ -4,13 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"os"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/sealgate/sealgate/gateway"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/gateway/ledger"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/spf13/cobra"
@@ -22,8 +18,9 @@ func newVerify() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify REF",
 		Short: "Say whether an image would be admitted, and why not",
-		Long: `Say what a pull of an image through the gateway would be answered now, with every reason and what would fix it. The gateway
-need not run, and nothing is recorded.
+		Long: `Say what a pull of an image through the gateway would be answered now, with every reason and what would fix it; all that is
+attached to the image, who made it and whether it counts; and what each platform of an index would be answered after that.
+The gateway need not run, and nothing is recorded.
 
 REF is the image as it is typed at the gateway: [host/]repo[:tag][@digest]. The host is left aside.
 
@@ -42,7 +39,7 @@ REF is the image as it is typed at the gateway: [host/]repo[:tag][@digest]. The 
 			if err != nil {
 				return err
 			}
-			if err := form.print(cmd.OutOrStdout(), result, result.table); err != nil {
+			if err := form.draw(cmd.OutOrStdout(), result, result.tree); err != nil {
 				return err
 			}
 			return result.exit()
@@ -67,101 +64,153 @@ type verdict struct {
 	Warnings      []policy.Reason `json:"warnings"`
 	Evidence      []digest.Digest `json:"evidence"`        // the manifests that it rests on
 	Cause         string          `json:"cause,omitempty"` // why it is undecided
+
+	Attached  attached          `json:"attached"`
+	Platforms []platformVerdict `json:"platforms,omitempty"` // of an index
+	Omitted   int               `json:"platforms_omitted,omitempty"`
+}
+
+// platformVerdict is what a pull of one platform's manifest would be answered after the index was pulled.
+type platformVerdict struct {
+	Platform string          `json:"platform"`
+	Digest   digest.Digest   `json:"digest"`
+	Outcome  ledger.Outcome  `json:"outcome"` // empty with Error
+	Reasons  []policy.Reason `json:"reasons"`
+	Cause    string          `json:"cause,omitempty"`
+	Error    string          `json:"error,omitempty"` // why there is nothing to decide about: it is not there
+	Attached attached        `json:"attached"`
 }
 
 // verify judges an image with a gateway that serves nobody.
-func verify(ctx context.Context, source *configSource, typed string) (verdict, error) {
-	loaded, err := source.load()
+func verify(ctx context.Context, source *configSource, typed string) (v verdict, err error) {
+	s, err := openStudy(source, typed)
 	if err != nil {
 		return verdict{}, err
 	}
-	b := &builder{getenv: os.Getenv, alone: true}
-	made, err := b.build(loaded)
-	if err != nil {
-		return verdict{}, err
-	}
-	err = b.keep(made)
-	defer b.close()
-	if err != nil {
-		return verdict{}, err
-	}
-	ref, err := parseReference(typed, prefixesOf(made.Regime.Registries))
-	if err != nil {
-		return verdict{}, err
-	}
+	defer func() { err = errors.Join(err, s.close()) }()
 
-	memory := ledger.OpenToRead(ledgerDirectory(&loaded.Config), ledger.Options{})
-	defer memory.Close()
-
-	g := gateway.New(gateway.Options{
-		Ledger: memory, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), ExternalURL: loaded.Config.Listen.ExternalURL,
-	})
-	g.Enforce(made.Regime)
-	d, err := g.Judge(ctx, ref.repo, ref.asked())
+	d, err := s.gateway.Judge(ctx, s.ref.repo, s.ref.asked())
 	if err != nil {
-		return verdict{}, judgeError(err)
+		return verdict{}, upstreamError(err)
 	}
-	return newVerdict(ref, d), nil
+	v = newVerdict(s.ref, d)
+	m, err := s.manifest(ctx, d.Digest.String())
+	if err != nil { // it was there a moment ago, and judged
+		v.Attached = nothingKnown(err)
+		return v, nil
+	}
+	v.Attached = s.held(ctx, d.Digest, m.IsIndex())
+	platforms, omitted := platformsOf(m)
+	v.Omitted = omitted
+	if d.Outcome == ledger.Admit { // what a pull of the index would leave behind
+		var children []digest.Digest
+		for _, p := range m.Manifests {
+			children = append(children, p.Digest)
+		}
+		s.memory.Admit(s.ref.repo, d.Digest, children)
+	}
+	v.Platforms = make([]platformVerdict, len(platforms))
+	inParallel(len(platforms), func(i int) { v.Platforms[i] = s.judgePlatform(ctx, platforms[i]) })
+	return v, nil
 }
 
-// judgeError gives an error of the gateway its exit code.
-func judgeError(err error) error {
-	if absent, ok := errors.AsType[interface {
-		error
-		NotFound() bool
-	}](err); ok && absent.NotFound() {
-		return &exitError{exitNotFound, fmt.Errorf("not found: %w", err)}
+func (s *study) judgePlatform(ctx context.Context, d ocispec.Descriptor) platformVerdict {
+	v := platformVerdict{Platform: platformName(d.Platform), Digest: d.Digest, Reasons: []policy.Reason{}}
+	decision, err := s.gateway.Judge(ctx, s.ref.repo, d.Digest.String())
+	if err != nil {
+		v.Error = plain(err.Error())
+		v.Attached = newAttached(policy.Evidence{})
+		return v
 	}
-	return &exitError{exitUpstream, err}
+	own := s.ref
+	own.tag = ""
+	v.Outcome, v.Cause, v.Reasons = decision.Outcome, decision.Cause, fixed(decision.Reasons, own, d.Digest)
+	v.Attached = s.held(ctx, d.Digest, false)
+	return v
+}
+
+// held is what is attached to a manifest, held against the rule of its repository.
+func (s *study) held(ctx context.Context, d digest.Digest, index bool) attached {
+	a, ev := s.survey(ctx, d)
+	ev.Index = index
+	a.hold(s.made.Policy.Rule(s.ref.repo), policy.Subject{Repo: s.ref.repo, Digest: d}, ev)
+	return a
 }
 
 func newVerdict(ref reference, d ledger.Decision) verdict {
-	pinned := ref.pinned(d.Digest)
-	fixed := func(reasons []policy.Reason) []policy.Reason {
-		list := []policy.Reason{}
-		for _, r := range reasons {
-			r.Fix = r.FixFor(ref.typed, pinned)
-			list = append(list, r)
-		}
-		return list
-	}
 	return verdict{
 		Image: ref.typed, Repo: d.Repo, Reference: ref.asked(), Digest: d.Digest,
 		Outcome: d.Outcome, Audit: d.Audit, Policy: d.Policy, PolicyVersion: d.PolicyVersion,
-		Reasons: fixed(d.Reasons), Warnings: fixed(d.Warnings), Evidence: append([]digest.Digest{}, d.Evidence...), Cause: d.Cause,
+		Reasons: fixed(d.Reasons, ref, d.Digest), Warnings: fixed(d.Warnings, ref, d.Digest),
+		Evidence: append([]digest.Digest{}, d.Evidence...), Cause: d.Cause,
 	}
 }
 
-// table is the verdict for people.
-func (v verdict) table(w io.Writer) {
-	words := map[ledger.Outcome]string{ledger.Admit: "admitted", ledger.Deny: "denied", ledger.Undecided: "undecided"}
-	fmt.Fprintf(w, "%s  %s\n", words[v.Outcome], v.Image)
-	row := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(w, "  %-9s %s\n", name, value)
-		}
+// fixed fills the image's names into what would help.
+func fixed(reasons []policy.Reason, ref reference, d digest.Digest) []policy.Reason {
+	list := []policy.Reason{}
+	for _, r := range reasons {
+		r.Fix = r.FixFor(ref.typed, ref.pinned(d))
+		list = append(list, r)
 	}
-	row("digest", v.Digest.String())
+	return list
+}
+
+// tree is the verdict for people.
+func (v verdict) tree(p painter) *tree {
+	t := &tree{text: outcomeWord(v.Outcome, p) + "  " + v.Image}
+	t.row("digest", v.Digest.String())
 	policyName := v.Policy
 	if policyName == "" {
 		policyName = "none"
 	}
-	row("policy", policyName+", version "+v.PolicyVersion)
+	t.row("policy", policyName+", version "+v.PolicyVersion)
 	if v.Audit {
-		row("audit", "the policy refuses nothing: it is served whatever the verdict")
+		t.row("audit", "the policy refuses nothing: it is served whatever the verdict")
 	}
-	for _, r := range v.Reasons {
-		row("reason", r.Why+" ("+string(r.Code)+")")
-		row("fix", r.Fix)
+	drawReasons(t, p, "reason", v.Reasons)
+	drawReasons(t, p, "warning", v.Warnings)
+	t.row("cause", plain(v.Cause))
+	v.Attached.draw(t, p)
+	if len(v.Platforms) > 0 {
+		below := t.add("platforms, once this was pulled")
+		for _, one := range v.Platforms {
+			one.draw(below, p)
+		}
+		if v.Omitted > 0 {
+			below.add(fmt.Sprintf("and %d more", v.Omitted))
+		}
 	}
-	for _, r := range v.Warnings {
-		row("warning", r.Why+" ("+string(r.Code)+")")
-		row("fix", r.Fix)
+	return t
+}
+
+func (v platformVerdict) draw(t *tree, p painter) {
+	word := outcomeWord(v.Outcome, p)
+	if v.Error != "" {
+		word = p.paint(yellow, "absent")
 	}
-	for _, e := range v.Evidence {
-		row("evidence", e.String())
+	t = t.add(fmt.Sprintf("%s  %s  %s", word, v.Platform, v.Digest))
+	drawReasons(t, p, "reason", v.Reasons)
+	t.row("cause", plain(v.Cause))
+	t.row("error", v.Error)
+	v.Attached.draw(t, p)
+}
+
+func drawReasons(t *tree, p painter, name string, reasons []policy.Reason) {
+	for _, r := range reasons {
+		below := t.row(name, plain(r.Why)+" ("+string(r.Code)+")")
+		below.row("fix", plain(r.Fix))
 	}
-	row("cause", v.Cause)
+}
+
+func outcomeWord(o ledger.Outcome, p painter) string {
+	switch o {
+	case ledger.Admit:
+		return p.paint(green, "admitted")
+	case ledger.Deny:
+		return p.paint(red, "denied")
+	}
+	return p.paint(yellow, "undecided")
 }
 
 // exit is the verdict as an exit code.
