@@ -132,7 +132,7 @@ func seal(ctx context.Context, source *configSource, typed string, steps io.Writ
 		fmt.Fprintf(steps, "%s %s\n", words[step], what)
 	})
 	if err != nil {
-		return sealed{}, judgeError(err)
+		return sealed{}, upstreamError(err)
 	}
 	return newSealed(ref, d, alone), nil
 }
