@@ -61,7 +61,7 @@ policies:
 	}})
 	pinned := put(t, up.ref("app:v1"), index)
 	cosign2.signs(t, "release", up.ref("app")+"@"+pinned).ok(t)
-	cosign2.signs(t, "stranger", up.ref("app")+"@"+pinned).ok(t)
+	cosign3.signs(t, "stranger", up.ref("app")+"@"+pinned).ok(t)
 	row{cosign3, true, true, true}.vouch(t, s, up.ref("app")+"@"+pinned)
 	subject := fetchDocument(t, up.ref("app:v1"))
 	attachGarbage(t, up, "app", subject)
@@ -71,7 +71,7 @@ policies:
 	var got struct {
 		looked
 		Platforms []struct {
-			Platform string
+			Platform, Outcome string
 			looked
 		}
 		Claims []struct {
@@ -95,7 +95,7 @@ policies:
 	}
 	signatures, attestations, others := got.Attached.Signatures, got.Attached.Attestations, got.Attached.Others
 	if len(signatures) != 2 || !signatures[0].Verified || fmt.Sprint(signatures[0].Authorities) != "[release]" || signatures[0].Format != "sig" ||
-		signatures[1].Verified || signatures[1].Code != "SIGNATURE_INVALID" {
+		signatures[1].Verified || signatures[1].Code != "SIGNATURE_INVALID" || !strings.HasPrefix(signatures[1].Claims, "key ") {
 		t.Errorf("signatures %+v", signatures)
 	}
 	if len(attestations) != 1 || !attestations[0].Verified || attestations[0].PredicateType != reviewed || attestations[0].Log != "http://"+rekorName ||
@@ -114,9 +114,10 @@ policies:
 	if a := got.Attached.Attestations[0]; a.Counts == nil || *a.Counts || !strings.Contains(a.Why, "asks for no attestation") {
 		t.Errorf("the attestation that nobody asks for counts: %+v", a)
 	}
-	if len(got.Platforms) != 2 {
+	if len(got.Platforms) != 2 || got.Platforms[0].Outcome != "admit" || got.Platforms[1].Outcome != "admit" {
 		t.Errorf("judges %+v", got.Platforms)
 	}
+	gw.run(t, "verify", "up/app:v1").ok(t).has(t, "admitted  linux/amd64", "the index, by what is attached to that")
 	gw.run(t, "inspect", "up/app:v1").ok(t).has(t, "claims of the builder, which nobody signed", "entry ", "to be by", "linux/arm64")
 }
 

@@ -43,6 +43,9 @@ func (g *Gateway) identify(x *exchange) error {
 	}
 	shown := x.r.Header.Values("Authorization")
 	if len(shown) == 0 {
+		if known, err := g.showCertificate(x); known || err != nil {
+			return err
+		}
 		if x.re.Clients.Anonymous() && x.t.Kind != Ping {
 			return nil
 		}
@@ -62,6 +65,25 @@ func (g *Gateway) identify(x *exchange) error {
 		return x.challenge(g, "invalid_token")
 	}
 	return err
+}
+
+// showCertificate takes the certificate of the connection. One that is nobody's is refused and not left out: whoever shows one
+// means to be known by it. Credentials in a request come before it.
+func (g *Gateway) showCertificate(x *exchange) (known bool, err error) {
+	if x.r.TLS == nil {
+		return false, nil
+	}
+	c, err := x.re.Clients.Certificate(x.r.TLS.PeerCertificates)
+	switch {
+	case errors.Is(err, clients.ErrNoCertificates):
+		return false, nil
+	case err != nil:
+		g.metrics.login(err)
+		g.refusedLogin(x, err)
+		return false, x.challenge(g, "")
+	}
+	x.Client = c
+	return true, nil
 }
 
 // showToken takes a token of ours, or an id-token of a workload, as Kubernetes' and Flux's programs show it.
@@ -91,7 +113,7 @@ func (g *Gateway) login(x *exchange, basic string) (clients.Holder, error) {
 }
 
 func (g *Gateway) loginAs(x *exchange, name, password string) (clients.Holder, error) {
-	h, err := x.re.Clients.Login(x.r.Context(), clientAddress(x.r), name, password)
+	h, err := x.re.Clients.Login(x.r.Context(), g.clientAddress(x.r), name, password)
 	if errors.Is(err, clients.ErrCredentials) {
 		g.refusedLogin(x, err)
 	}
@@ -100,7 +122,7 @@ func (g *Gateway) loginAs(x *exchange, name, password string) (clients.Holder, e
 
 // refusedLogin says who was refused and why: neither password nor name, for people type the one in the place of the other.
 func (g *Gateway) refusedLogin(x *exchange, why error) {
-	g.log.Warn("login refused", "client", clientAddress(x.r), "kind", string(x.t.Kind), "error", why)
+	g.log.Warn("login refused", "client", g.clientAddress(x.r), "kind", string(x.t.Kind), "error", why)
 }
 
 // bySigners are what a right to sign is enough for: to read manifests and what is attached to them, and to attach more. The

@@ -11,7 +11,9 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -77,6 +79,9 @@ type Options struct {
 	// request's Host, and signatures name the repository alone.
 	ExternalURL string
 
+	// TrustedProxies are whose X-Forwarded-For is believed. None by default: anybody can send one.
+	TrustedProxies []netip.Prefix
+
 	// AllowDelete lets clients delete manifests, tags and blobs. What protects an image stays undeletable.
 	AllowDelete bool
 }
@@ -89,6 +94,7 @@ type Gateway struct {
 	externalURL  string
 	externalHost string
 	allowDelete  bool
+	proxies      []netip.Prefix
 
 	regime    atomic.Pointer[Regime]
 	manifests *manifestCache
@@ -115,6 +121,7 @@ func New(o Options) *Gateway {
 	g := &Gateway{
 		ledger: o.Ledger, log: o.Log, metrics: newMetrics(o.Metrics),
 		externalURL: strings.TrimRight(o.ExternalURL, "/"), externalHost: strings.TrimRight(host, "/"), allowDelete: o.AllowDelete,
+		proxies:   slices.Clone(o.TrustedProxies),
 		manifests: newManifestCache(), uploads: newTicketOffice(), decoys: newDecoys(), texts: texts,
 		aheads: make(chan struct{}, maxAhead),
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 
@@ -31,7 +30,7 @@ func (g *Gateway) enforce(x *exchange, action ledger.Action, subject digest.Dige
 	}
 	d := j.decision(x.re, x.t.Repo)
 	d.Action, d.Reference, d.Digest = action, x.t.Reference(), subject
-	d.Method, d.Client, d.Identity = x.r.Method, clientAddress(x.r), x.identity()
+	d.Method, d.Client, d.Identity = x.r.Method, g.clientAddress(x.r), x.identity()
 	d.IdentityIssuer, d.IdentitySubject = x.Issuer, shorten(x.Subject, maxSubject)
 	d.UserAgent = shorten(strings.ToValidUTF8(x.r.UserAgent(), "?"), maxUserAgent)
 
@@ -136,14 +135,6 @@ func (g *Gateway) host(r *http.Request) string {
 		return ""
 	}
 	return r.Host + "/"
-}
-
-func clientAddress(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
 }
 
 // sealName is the repository's name in signatures. It never comes from a client.

@@ -13,7 +13,7 @@ import (
 	"github.com/sealgate/sealgate/verifier"
 )
 
-// attached is all that is attached to one manifest. Its JSON is a promise: see docs/operations.md.
+// attached is all that is attached to one manifest. Its JSON is a promise: see docs/inspect.md.
 type attached struct {
 	Signatures   []exhibit `json:"signatures"`
 	Attestations []exhibit `json:"attestations"`
@@ -117,6 +117,11 @@ func (a *attached) addOthers(listed []ocispec.Descriptor) {
 			})
 		}
 	}
+}
+
+// carries reports that some of the manifests are attached here.
+func (a attached) carries(manifests []digest.Digest) bool {
+	return slices.ContainsFunc(slices.Concat(a.Signatures, a.Attestations), func(e exhibit) bool { return slices.Contains(manifests, e.Manifest) })
 }
 
 func (a attached) empty() bool {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"fmt"
 
 	"github.com/sealgate/sealgate/gateway"
@@ -13,8 +12,6 @@ import (
 	"github.com/sealgate/sealgate/verifier/inspect"
 	"github.com/sealgate/sealgate/verifier/scan"
 )
-
-const maxTLSFile = 1 << 20 // bytes of a certificate with its chain, or of its key
 
 // builder makes regimes out of configurations. Registries outlive a regime: one whose configuration did not change is the
 // same in the next, with its connections, tokens and locks, and the embedded one is never opened twice. It is not safe for
@@ -40,10 +37,11 @@ type built struct {
 	Policy      *policy.Policy
 	Prover      *verifier.Verifier       // that of the regime, without memory, before it is told what a policy needs
 	Bases       map[string][]policy.Base // approved base images, by the file that lists them
-	Certificate *tls.Certificate         // nil without TLS
-	Authorities map[string]string        // fingerprints by name
-	Audited     []string                 // policies in audit mode
-	Warnings    []warning                // what an operator should know
+	Public      *door
+	Admin       *door
+	Authorities map[string]string // fingerprints by name
+	Audited     []string          // policies in audit mode
+	Warnings    []warning         // what an operator should know
 
 	registries []standingRegistry
 }
@@ -67,9 +65,8 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	if err != nil && len(more) == 0 { // a list that was not read approves nothing, which was said
 		problems = append(problems, l.faults(err)...)
 	}
-	if made.Certificate, err = loadCertificate(l.Config.Listen.TLS); err != nil {
-		problems = append(problems, l.problem("listen.tls", "%v", err))
-	}
+	made.Public, made.Admin, more = openDoors(l)
+	problems = append(problems, more...)
 	roster, more := b.readClients(l)
 	problems = append(problems, more...)
 	wanted, more := readRegistries(l)
@@ -91,7 +88,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		return made, nil
 	}
 
-	directory, problems := b.openClients(l, roster)
+	directory, problems := b.openClients(l, roster, made.Public.clientRoots)
 	if len(problems) > 0 {
 		return nil, problems.orNil()
 	}
@@ -147,23 +144,4 @@ func sameRepository(registries *upstream.Registries) func(repo, reference string
 // needs tells a verifier which attestations the policy asks for. A verifier, with what it remembers, belongs to one policy.
 func needs(p *policy.Policy) func(repo string) policy.Needs {
 	return func(repo string) policy.Needs { return p.Rule(repo).Needs() }
-}
-
-func loadCertificate(t TLS) (*tls.Certificate, error) {
-	if t.Certificate == "" {
-		return nil, nil
-	}
-	chain, err := readBounded(t.Certificate, maxTLSFile, 0)
-	if err != nil {
-		return nil, fmt.Errorf("certificate %s: %w", t.Certificate, err)
-	}
-	key, err := readBounded(t.Key, maxTLSFile, tooOpen)
-	if err != nil {
-		return nil, fmt.Errorf("certificate's key %s: %w", t.Key, err)
-	}
-	certificate, err := tls.X509KeyPair(chain, key)
-	if err != nil {
-		return nil, err
-	}
-	return &certificate, nil
 }

@@ -21,6 +21,7 @@ const (
 type roster struct {
 	users     *clients.Users // nil: nobody has a password
 	workloads []clients.Workload
+	certified []clients.Certified
 	issuers   map[string]standingIssuer
 }
 
@@ -60,7 +61,35 @@ func (b *builder) readClients(l *Loaded) (*roster, Problems) {
 		}
 		r.workloads = append(r.workloads, clients.Workload{Name: w.Name, Issuer: issuer, Audience: w.Audience, Match: claims, Session: w.Session})
 	}
+	for i, one := range c.Certificates {
+		at := fmt.Sprintf("clients.certificates[%d]", i)
+		if r.users != nil && r.users.Has(one.Name) {
+			problems = append(problems, l.problem(at+".name", "%s is a user in clients.htpasswd too; each needs its own name", one.Name))
+		}
+		names, err := one.names()
+		if err != nil {
+			problems = append(problems, l.problem(at, "%v", err))
+		}
+		r.certified = append(r.certified, clients.Certified{Name: one.Name, Names: names})
+	}
 	return r, problems
+}
+
+func (c CertifiedClient) names() ([]clients.NameLike, error) {
+	var names []clients.NameLike
+	for _, form := range []struct {
+		texts   []string
+		compile func(string) (clients.NameLike, error)
+	}{{c.DNS, clients.DNSLike}, {c.URI, clients.URILike}} {
+		for _, text := range form.texts {
+			name, err := form.compile(text)
+			if err != nil {
+				return nil, err
+			}
+			names = append(names, name)
+		}
+	}
+	return names, nil
 }
 
 func readUsers(file string) (*clients.Users, error) {
@@ -139,7 +168,7 @@ func compileClaims(match []Claim) ([]clients.Claim, error) {
 
 // openClients makes the directory of who is known, nil when nobody is asked. The desk behind it stays the same, with its
 // keys and limits, whatever the configuration becomes.
-func (b *builder) openClients(l *Loaded, r *roster) (*clients.Directory, Problems) {
+func (b *builder) openClients(l *Loaded, r *roster, vouching *x509.CertPool) (*clients.Directory, Problems) {
 	if r == nil || b.alone {
 		return nil, nil
 	}
@@ -155,5 +184,9 @@ func (b *builder) openClients(l *Loaded, r *roster) (*clients.Directory, Problem
 	for _, group := range l.Config.Clients.Groups {
 		groups = append(groups, clients.Group(group))
 	}
-	return b.desk.Directory(r.users, groups, l.Config.Clients.Anonymous).WithWorkloads(r.workloads), nil
+	directory := b.desk.Directory(r.users, groups, l.Config.Clients.Anonymous).WithWorkloads(r.workloads)
+	if vouching != nil {
+		directory = directory.WithCertificates(vouching, r.certified)
+	}
+	return directory, nil
 }

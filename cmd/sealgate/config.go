@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -67,6 +68,21 @@ type Listen struct {
 
 	// TLS serves HTTPS. Without it the listener speaks plain HTTP, for loopback or behind a proxy.
 	TLS TLS `mapstructure:"tls"`
+
+	// TrustedProxies are the addresses, such as 10.0.0.7 or 10.0.0.0/24, of load balancers and proxies before us: what they
+	// say in X-Forwarded-For is where a client asks from, in the limits of failed logins and in decisions. Default none: the
+	// header is not read.
+	TrustedProxies []string `mapstructure:"trusted_proxies"`
+}
+
+func (l Listen) proxies() []netip.Prefix {
+	var all []netip.Prefix
+	for _, text := range l.TrustedProxies {
+		if prefix, err := parsePrefix(text); err == nil { // as was validated
+			all = append(all, prefix)
+		}
+	}
+	return all
 }
 
 // TLS names a certificate. Both files are set, or none. A renewed certificate is taken without a restart.
@@ -76,12 +92,27 @@ type TLS struct {
 
 	// Key is a PEM file with its private key.
 	Key string `mapstructure:"key"`
+
+	// ClientCA is a PEM file with the certificates of the authority that vouches for clients' own. Default empty: clients are
+	// asked for none.
+	ClientCA string `mapstructure:"client_ca"`
 }
 
-// Admin is the listener for /livez, /readyz and /metrics. It asks nobody who he is: keep it on loopback or inside.
+// Admin is the listener for /livez, /readyz and /metrics. The first two are open to everybody who reaches it; the third is for
+// who shows the token or a certificate, where one of them is set.
 type Admin struct {
 	// Address is host:port. Default 127.0.0.1:5001. SEALGATE_ADMIN_ADDRESS overrides it.
 	Address string `mapstructure:"address"`
+
+	// TLS serves HTTPS. With client_ca, every client certificate of that authority may see the metrics.
+	TLS TLS `mapstructure:"tls"`
+
+	// TokenFile holds a token, of 16 characters or more, that may see the metrics as Bearer. Others must not be able to read
+	// the file. Default empty.
+	TokenFile string `mapstructure:"token_file"`
+
+	// UnauthenticatedUnsafe lets everybody see the metrics who reaches an address that is not on loopback. Default false.
+	UnauthenticatedUnsafe bool `mapstructure:"unauthenticated_unsafe"`
 }
 
 // Storage is where the gateway keeps what it knows.
@@ -105,8 +136,25 @@ type Clients struct {
 	// that a token matches is meant.
 	OIDC []Workload `mapstructure:"oidc"`
 
+	// Certificates lists clients that show a certificate of the authority in listen.tls.client_ca. The first that one matches
+	// is meant.
+	Certificates []CertifiedClient `mapstructure:"certificates"`
+
 	// Groups are names for several clients, for allow in the policies.
 	Groups []Group `mapstructure:"groups"`
+}
+
+// CertifiedClient is a client that shows a certificate, by its alternative names. A common name is not looked at.
+type CertifiedClient struct {
+	// Name is what policies and groups call it. No user or workload has the same.
+	Name string `mapstructure:"name"`
+
+	// DNS lists patterns for DNS names, such as *.nodes.acme.dev: a star is a part of one label.
+	DNS []string `mapstructure:"dns"`
+
+	// URI lists patterns for the one URI, such as spiffe://acme.dev/ns/*/sa/node: * is a part of one path component, ** one or
+	// more whole components.
+	URI []string `mapstructure:"uri"`
 }
 
 // Workload is a client that shows an id-token.

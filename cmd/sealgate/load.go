@@ -148,6 +148,11 @@ func (c *Config) paths() map[string]*string {
 		"storage.directory":      &c.Storage.Directory,
 		"listen.tls.certificate": &c.Listen.TLS.Certificate,
 		"listen.tls.key":         &c.Listen.TLS.Key,
+		"listen.tls.client_ca":   &c.Listen.TLS.ClientCA,
+		"admin.tls.certificate":  &c.Admin.TLS.Certificate,
+		"admin.tls.key":          &c.Admin.TLS.Key,
+		"admin.tls.client_ca":    &c.Admin.TLS.ClientCA,
+		"admin.token_file":       &c.Admin.TokenFile,
 		"clients.htpasswd":       &c.Clients.Htpasswd,
 	}
 	for i := range c.Clients.OIDC {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"log/slog"
 	"maps"
 	"os"
@@ -21,7 +20,7 @@ const (
 
 // reloader keeps a gateway under the newest configuration that is whole. Each load is all or nothing: a regime that was
 // built completely replaces the old one in one swap; after any error the old one stays in force and an alarm is raised.
-// Its methods are for one goroutine; what it enforces, and certificate, are for all.
+// Its methods are for one goroutine; what it enforces, and the doors, are for all.
 type reloader struct {
 	load    func() (*Loaded, error)
 	enforce func(*gateway.Regime)
@@ -32,9 +31,9 @@ type reloader struct {
 	debounce time.Duration // how long files must stay the same before they are read
 	poll     time.Duration // how often to look where no event tells, as on network file systems
 
-	certificate atomic.Pointer[tls.Certificate] // the listener's; nil without TLS
-	running     *Loaded
-	seen        snapshot // the files as they were when they were last read
+	public, admin atomic.Pointer[door] // the listeners'
+	running       *Loaded
+	seen          snapshot // the files as they were when they were last read
 }
 
 // start loads for the first time. Its error is final.
@@ -155,7 +154,8 @@ func (r *reloader) read() (*Loaded, error) {
 
 // take puts what was built in force.
 func (r *reloader) take(loaded *Loaded, made *built) error {
-	r.certificate.Store(made.Certificate)
+	r.public.Store(made.Public)
+	r.admin.Store(made.Admin)
 	r.enforce(made.Regime)
 	r.running = loaded
 	r.metrics.success.Set(1)
@@ -173,18 +173,22 @@ func (c *Config) holdFixed(running *Config) (changed []string) {
 	}
 	hold("listen.address", c.Listen.Address != running.Listen.Address)
 	hold("listen.external_url", c.Listen.ExternalURL != running.Listen.ExternalURL)
+	hold("listen.trusted_proxies", !slices.Equal(c.Listen.TrustedProxies, running.Listen.TrustedProxies))
 	hold("admin.address", c.Admin.Address != running.Admin.Address)
 	hold("storage.directory", c.Storage != running.Storage)
 	hold("delete.allowed", c.Delete != running.Delete)
 
-	tlsChanged := (c.Listen.TLS == TLS{}) != (running.Listen.TLS == TLS{})
-	hold("listen.tls", tlsChanged)
-	tls := c.Listen.TLS
-	if tlsChanged {
-		tls = running.Listen.TLS
+	// A certificate may move. Whether there is one may not, and then neither does what is asked of clients by it.
+	keep := func(path string, now *TLS, running TLS) {
+		if differs := (now.Certificate == "") != (running.Certificate == ""); differs {
+			hold(path, true)
+			*now = running
+		}
 	}
-	c.Listen, c.Admin, c.Storage, c.Delete = running.Listen, running.Admin, running.Storage, running.Delete
-	c.Listen.TLS = tls // a certificate may move
+	keep("listen.tls", &c.Listen.TLS, running.Listen.TLS)
+	keep("admin.tls", &c.Admin.TLS, running.Admin.TLS)
+	c.Listen.Address, c.Listen.ExternalURL, c.Listen.TrustedProxies = running.Listen.Address, running.Listen.ExternalURL, running.Listen.TrustedProxies
+	c.Admin.Address, c.Storage, c.Delete = running.Admin.Address, running.Storage, running.Delete
 	return changed
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -301,7 +302,7 @@ delete: {allowed: true}
 		t.Errorf("sealgate_config_restart_needed is %v, want 5", got)
 	}
 	now := b.running.Config
-	if now.Storage != before.Storage || now.Listen != before.Listen || now.Delete.Allowed {
+	if now.Storage != before.Storage || !reflect.DeepEqual(now.Listen, before.Listen) || now.Delete.Allowed {
 		t.Errorf("a setting changed that cannot: %+v", now)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -76,7 +75,7 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 
 	s.Gateway = gateway.New(gateway.Options{
 		Ledger: memory, Log: s.log, Metrics: metrics,
-		ExternalURL: c.Listen.ExternalURL, AllowDelete: c.Delete.Allowed,
+		ExternalURL: c.Listen.ExternalURL, AllowDelete: c.Delete.Allowed, TrustedProxies: c.Listen.proxies(),
 	})
 	layers := inspect.NewLayers(layerMemory)
 	workplace, err := scan.OpenWorkplace(c.scanDirectory())
@@ -158,29 +157,36 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 	}
 	s.closers = append(s.closers, s.admin.Close)
 
-	scheme := "http"
-	if made.Certificate != nil {
-		scheme = "https"
-		s.public.TLSConfig = &tls.Config{
-			MinVersion:     tls.VersionTLS12,
-			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.reloader.certificate.Load(), nil },
-		}
-		go s.run(func() error { return s.public.ServeTLS(public, "", "") })
-	} else {
-		go s.run(func() error { return s.public.Serve(public) })
-	}
-	go s.run(func() error { return s.admin.Serve(admin) })
-
-	s.URL = scheme + "://" + reachable(public.Addr())
-	s.Admin = "http://" + reachable(admin.Addr())
+	s.URL = s.open(s.public, public, made.Public, &s.reloader.public)
+	s.Admin = s.open(s.admin, admin, made.Admin, &s.reloader.admin)
 	s.log.Info("serving", "at", s.URL, "admin", s.Admin, "storage", c.Storage.Directory,
 		"policies", policyNames(c), "policy_version", made.Policy.Version(), "authorities", made.Authorities, "registries", registryNames(c))
-	if host, _, _ := net.SplitHostPort(public.Addr().String()); scheme == "http" && !net.ParseIP(host).IsLoopback() {
+	if made.Public.certificate == nil && !isLoopbackAddress(public.Addr().String()) {
 		s.log.Warn("clients on other machines reach this listener in plain text; set listen.tls, or put a proxy with TLS before it")
+	}
+	if made.Admin.certificate == nil && made.Admin.hasToken && !isLoopbackAddress(admin.Addr().String()) {
+		s.log.Warn("the token of the admin listener travels in plain text; set admin.tls")
 	}
 	warnOfAudit(s.log, made.Audited)
 	made.logWarnings(s.log)
 	return nil
+}
+
+// open serves at a listener behind its door, and returns the listener's URL.
+func (s *service) open(server *http.Server, at net.Listener, first *door, behind *atomic.Pointer[door]) string {
+	if first.certificate == nil {
+		go s.run(func() error { return server.Serve(at) })
+		return "http://" + reachable(at.Addr())
+	}
+	server.TLSConfig = serverTLS(behind, "h2", "http/1.1")
+	go s.run(func() error { return server.ServeTLS(at, "", "") })
+	return "https://" + reachable(at.Addr())
+}
+
+// isLoopbackAddress reports that no other machine reaches a host:port.
+func isLoopbackAddress(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 func (s *service) run(serve func() error) {
@@ -236,7 +242,15 @@ func (s *service) adminHandler(metrics *prometheus.Registry) http.Handler {
 		}
 		say(w, http.StatusOK, "ok")
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: adminTimeout / 2}))
+	shown := promhttp.HandlerFor(metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: adminTimeout / 2})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.reloader.admin.Load().lets(r); err != nil {
+			w.Header().Set("Www-Authenticate", `Bearer realm="sealgate admin"`)
+			say(w, http.StatusUnauthorized, err.Error())
+			return
+		}
+		shown.ServeHTTP(w, r)
+	})
 	return mux
 }
 

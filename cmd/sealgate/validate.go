@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -60,12 +62,44 @@ func (v *validator) listeners(c *Config) {
 	if c.Listen.ExternalURL != "" {
 		v.origin("listen.external_url", c.Listen.ExternalURL)
 	}
-	if tls := c.Listen.TLS; (tls.Certificate == "") != (tls.Key == "") {
-		v.add("listen.tls", "has one file; set certificate and key, or neither")
+	v.tls("listen.tls", c.Listen.TLS)
+	v.tls("admin.tls", c.Admin.TLS)
+	for i, text := range c.Listen.TrustedProxies {
+		if _, err := parsePrefix(text); err != nil {
+			v.add(fmt.Sprintf("listen.trusted_proxies[%d]", i), "is neither an address like 10.0.0.7 nor a network like 10.0.0.0/24, and not all of them")
+		}
+	}
+	asks := c.Admin.TokenFile != "" || c.Admin.TLS.ClientCA != ""
+	if !asks && !isLoopbackAddress(c.Admin.Address) && !c.Admin.UnauthenticatedUnsafe {
+		v.add("admin.address", "is reached from other machines, and everybody there would see the metrics: set admin.token_file or admin.tls.client_ca, or say unauthenticated_unsafe: true")
+	}
+	if asks && c.Admin.UnauthenticatedUnsafe {
+		v.add("admin.unauthenticated_unsafe", "contradicts token_file and client_ca; leave it out")
 	}
 	if c.Storage.Directory == "" {
 		v.add("storage.directory", "is empty; name a directory")
 	}
+}
+
+func (v *validator) tls(path string, t TLS) {
+	if (t.Certificate == "") != (t.Key == "") {
+		v.add(path, "has one file; set certificate and key, or neither")
+	}
+	if t.ClientCA != "" && t.Certificate == "" {
+		v.add(path+".client_ca", "means nothing without certificate and key: clients show certificates over TLS")
+	}
+}
+
+// parsePrefix reads an address or a network. The network of all addresses is none: then anybody could say where he asks from.
+func parsePrefix(text string) (netip.Prefix, error) {
+	if address, err := netip.ParseAddr(text); err == nil && address.Zone() == "" {
+		return netip.PrefixFrom(address.Unmap(), address.Unmap().BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(text)
+	if err == nil && (prefix.Bits() == 0 || prefix != prefix.Masked() || prefix.Addr().Is4In6()) {
+		err = errors.New("not a network")
+	}
+	return prefix, err
 }
 
 func (v *validator) address(path, address string) {

@@ -10,17 +10,18 @@ import (
 )
 
 // knowSomebody reports whether anybody can log in.
-func (c *Clients) knowSomebody() bool { return c.Htpasswd != "" || len(c.OIDC) > 0 }
+func (c *Clients) knowSomebody() bool { return c.Htpasswd != "" || len(c.OIDC)+len(c.Certificates) > 0 }
 
 func (v *validator) clients(c *Config) {
 	known := c.Clients.knowSomebody()
 	if !known && !c.Clients.Anonymous {
-		v.add("clients", "lets nobody in: name a file in htpasswd or workloads in oidc, or say anonymous: true")
+		v.add("clients", "lets nobody in: name a file in htpasswd, workloads in oidc or clients in certificates, or say anonymous: true")
 	}
 	if !known && len(c.Clients.Groups) > 0 {
-		v.add("clients.groups", "nobody can log in without htpasswd or oidc, so nobody is in a group")
+		v.add("clients.groups", "nobody can log in without htpasswd, oidc or certificates, so nobody is in a group")
 	}
 	v.workloads(c.Clients.OIDC)
+	v.certified(c)
 
 	seen := map[string]int{}
 	for i, group := range c.Clients.Groups {
@@ -42,7 +43,7 @@ func (v *validator) clients(c *Config) {
 		for j, a := range p.Allow {
 			for k, client := range a.Clients {
 				if client != policy.AnyClient {
-					v.add(fmt.Sprintf("policies[%d].allow[%d].clients[%d]", i, j, k), "nobody can log in without clients.htpasswd or clients.oidc; only anonymous clients ask")
+					v.add(fmt.Sprintf("policies[%d].allow[%d].clients[%d]", i, j, k), "nobody can log in without clients.htpasswd, oidc or certificates; only anonymous clients ask")
 				}
 			}
 		}
@@ -75,6 +76,42 @@ func (v *validator) workloads(workloads []Workload) {
 			v.add(at, "has the issuer of clients.oidc[%d] and other files; an issuer has one set of keys", first)
 		}
 		v.claims(at+".match", w)
+	}
+}
+
+func (v *validator) certified(c *Config) {
+	list := c.Clients.Certificates
+	if len(list) > 0 && c.Listen.TLS.ClientCA == "" {
+		v.add("clients.certificates", "nobody vouches for them: name the authority's certificates in listen.tls.client_ca")
+	}
+	if len(list) == 0 && c.Listen.TLS.ClientCA != "" {
+		v.add("listen.tls.client_ca", "asks for certificates that are nobody's: name clients in clients.certificates")
+	}
+	seen := map[string]int{}
+	for i, one := range list {
+		at := fmt.Sprintf("clients.certificates[%d]", i)
+		v.name(at, one.Name, namePattern, seen, i)
+		if one.Name == policy.AnyClient {
+			v.add(at+".name", "%s stands for others in policies; choose another name", one.Name)
+		}
+		if slices.ContainsFunc(c.Clients.OIDC, func(w Workload) bool { return w.Name == one.Name }) {
+			v.add(at+".name", "%s is a workload in clients.oidc too; each needs its own name", one.Name)
+		}
+		if len(one.DNS)+len(one.URI) == 0 {
+			v.add(at, "has neither dns nor uri: every certificate of the authority would do")
+		}
+		for j, text := range one.DNS {
+			if _, err := clients.DNSLike(text); err != nil {
+				v.add(fmt.Sprintf("%s.dns[%d]", at, j), "%v", err)
+			} else if strings.Trim(text, "*.") == "" {
+				v.add(fmt.Sprintf("%s.dns[%d]", at, j), "%q is any name", text)
+			}
+		}
+		for j, text := range one.URI {
+			if _, err := clients.URILike(text); err != nil {
+				v.add(fmt.Sprintf("%s.uri[%d]", at, j), "%v", err)
+			}
+		}
 	}
 }
 

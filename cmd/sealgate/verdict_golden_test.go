@@ -240,12 +240,12 @@ func aVerdict() verdict {
 	v.Attached = anAttached()
 	v.Attached.hold(compiled.Rule("prod/app"), policy.Subject{Repo: "prod/app", Digest: digestOf("a")}, aProof())
 	v.Platforms = []platformVerdict{
-		{Platform: "linux/amd64", Digest: digestOf("b"), Outcome: ledger.Admit, Reasons: []policy.Reason{}, Attached: newAttached(policy.Evidence{})},
+		{Platform: "linux/amd64", Digest: digestOf("b"), Outcome: ledger.Admit, Reasons: []policy.Reason{}, Evidence: []digest.Digest{digestOf("1")}, Attached: newAttached(policy.Evidence{})},
 		{
-			Platform: "linux/arm64/v8", Digest: digestOf("c"), Outcome: ledger.Undecided, Cause: "list referrers: 429 Too Many Requests", Reasons: []policy.Reason{},
+			Platform: "linux/arm64/v8", Digest: digestOf("c"), Outcome: ledger.Undecided, Cause: "list referrers: 429 Too Many Requests", Reasons: []policy.Reason{}, Evidence: []digest.Digest{},
 			Attached: attached{Signatures: []exhibit{}, Attestations: []exhibit{}, Others: []exhibit{}, Unknown: "list referrers: 429 Too Many Requests"},
 		},
-		{Platform: "windows/amd64", Digest: digestOf("d"), Reasons: []policy.Reason{}, Error: "not found", Attached: newAttached(policy.Evidence{})},
+		{Platform: "windows/amd64", Digest: digestOf("d"), Reasons: []policy.Reason{}, Evidence: []digest.Digest{}, Error: "not found", Attached: newAttached(policy.Evidence{})},
 	}
 	v.Omitted = 2
 	return v

@@ -76,6 +76,7 @@ type platformVerdict struct {
 	Digest   digest.Digest   `json:"digest"`
 	Outcome  ledger.Outcome  `json:"outcome"` // empty with Error
 	Reasons  []policy.Reason `json:"reasons"`
+	Evidence []digest.Digest `json:"evidence"` // the manifests that it rests on, the index's among them
 	Cause    string          `json:"cause,omitempty"`
 	Error    string          `json:"error,omitempty"` // why there is nothing to decide about: it is not there
 	Attached attached        `json:"attached"`
@@ -115,7 +116,7 @@ func verify(ctx context.Context, source *configSource, typed string) (v verdict,
 }
 
 func (s *study) judgePlatform(ctx context.Context, d ocispec.Descriptor) platformVerdict {
-	v := platformVerdict{Platform: platformName(d.Platform), Digest: d.Digest, Reasons: []policy.Reason{}}
+	v := platformVerdict{Platform: platformName(d.Platform), Digest: d.Digest, Reasons: []policy.Reason{}, Evidence: []digest.Digest{}}
 	decision, err := s.gateway.Judge(ctx, s.ref.repo, d.Digest.String())
 	if err != nil {
 		v.Error = plain(err.Error())
@@ -125,6 +126,7 @@ func (s *study) judgePlatform(ctx context.Context, d ocispec.Descriptor) platfor
 	own := s.ref
 	own.tag = ""
 	v.Outcome, v.Cause, v.Reasons = decision.Outcome, decision.Cause, fixed(decision.Reasons, own, d.Digest)
+	v.Evidence = append(v.Evidence, decision.Evidence...)
 	v.Attached = s.held(ctx, d.Digest, false)
 	return v
 }
@@ -193,6 +195,9 @@ func (v platformVerdict) draw(t *tree, p painter) {
 	drawReasons(t, p, "reason", v.Reasons)
 	t.row("cause", plain(v.Cause))
 	t.row("error", v.Error)
+	if v.Outcome == ledger.Admit && len(v.Evidence) > 0 && !v.Attached.carries(v.Evidence) {
+		t.row("through", "the index, by what is attached to that")
+	}
 	v.Attached.draw(t, p)
 }
 

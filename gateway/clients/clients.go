@@ -85,6 +85,8 @@ type Directory struct {
 	workloads []Workload
 	groups    map[string][]string // by member
 	anonymous bool
+
+	certificates *certificates // nil: nobody is known by one
 }
 
 // Holder is a client, with how long what it showed is good for.
