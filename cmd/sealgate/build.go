@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 
 	"github.com/sealgate/sealgate/gateway"
 	"github.com/sealgate/sealgate/gateway/clients"
