@@ -175,16 +175,39 @@ func (s source) archive() string { return filepath.Join(s.dir, "image.tar") } //
 // source writes an image for each of the clients.
 func (kit *imageKit) source(t *testing.T, user, word string) source {
 	t.Helper()
+	return kit.sourceWith(t, user, word, nil)
+}
+
+// sourceWith is an image with more files.
+func (kit *imageKit) sourceWith(t *testing.T, user, word string, more map[string]string) source {
+	t.Helper()
+	contents := map[string][]byte{"hello": kit.programs["amd64"], "word": []byte(word)}
+	for path, content := range more {
+		contents[path] = []byte(content)
+	}
+	s := kit.sourceOf(t, assemble(t, "amd64", user, files(t, contents)))
+	kit.writeContext(t, s.context(), user, word)
+	if more == nil {
+		return s
+	}
+	for path, content := range more {
+		writeFile(t, filepath.Join(s.context(), "more", path), []byte(content), 0o644)
+	}
+	dockerfile := fmt.Sprintf("FROM scratch\nCOPY hello word /\nCOPY more /\nENTRYPOINT [\"/hello\"]\nUSER %s\n", user)
+	writeFile(t, filepath.Join(s.context(), "Dockerfile"), []byte(dockerfile), 0o644)
+	return s
+}
+
+// sourceOf is an image for those clients that push what lies on a disk.
+func (kit *imageKit) sourceOf(t *testing.T, img v1.Image) source {
+	t.Helper()
 	s := source{dir: tempDir(t)}
-	img := kit.image(t, user, word)
 	d, err := img.Digest()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.digest = d.String()
 	writeLayout(t, s.oci(), img)
-
-	kit.writeContext(t, s.context(), user, word)
 	return s
 }
 

@@ -128,7 +128,7 @@ func TestThreat133_KilledAtEveryWriteOfAPush(t *testing.T) {
 	}
 
 	// What a killed gateway leaves on its own disk is what a running one has.
-	allowed := []string{"gateway.key", "gateway.password", "ledger", "lock", "registry", "token-keys.json"}
+	allowed := []string{"gateway.key", "gateway.password", "ledger", "lock", "registry", "scan", "token-keys.json"}
 	entries, err := os.ReadDir(gw.storage(""))
 	if err != nil {
 		t.Fatal(err)

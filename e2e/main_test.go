@@ -34,12 +34,13 @@ var suite struct {
 	sealgate string            // the binary under test
 	tools    map[string]string // paths of what ./tools/install built, by name
 
-	docker      func() (*docker, error)
-	containerd1 func() (*containerd, error) // Debian's, 1.6
-	containerd2 func() (*containerd, error)
-	images      func() (*imageKit, error)
-	keys        func() (*keyRing, error)
-	sigstore    func() (*sigstore, error)
+	docker        func() (*docker, error)
+	containerd1   func() (*containerd, error) // Debian's, 1.6
+	containerd2   func() (*containerd, error)
+	images        func() (*imageKit, error)
+	keys          func() (*keyRing, error)
+	sigstore      func() (*sigstore, error)
+	grypeDatabase func() (string, error) // a directory
 }
 
 // debian lists what Debian packages bring. Absolute: another docker may be first on the PATH.
@@ -49,7 +50,7 @@ var debian = []string{
 }
 
 // built lists the tools of ./tools/versions that the tests run.
-var built = []string{"crane", "oras", "registry", "cosign2", "cosign3", "crictl", "containerd", "fulcio", "timestamp", "rekor"}
+var built = []string{"crane", "oras", "registry", "cosign2", "cosign3", "crictl", "containerd", "fulcio", "timestamp", "rekor", "grype"}
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -88,6 +89,7 @@ func runAll(m *testing.M) (code int, err error) {
 	suite.containerd2 = sync.OnceValues(startContainerd2)
 	suite.images = sync.OnceValues(newImageKit)
 	suite.keys = sync.OnceValues(newKeyRing)
+	suite.grypeDatabase = sync.OnceValues(makeGrypeDatabase)
 	suite.sigstore = sync.OnceValues(startSigstore)
 	return m.Run(), nil
 }

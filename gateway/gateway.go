@@ -46,9 +46,9 @@ type Inspector interface {
 
 // Scanner looks for vulnerabilities in an image of a repository. It is safe for concurrent use. An error that wraps
 // [policy.ErrUnfinished] says that the scan goes on, any other that nobody can tell what is in the image; an image in which
-// nothing was found is no error.
+// nothing was found is no error. The statements are what can be attested of the scan.
 type Scanner interface {
-	Scan(ctx context.Context, repo string, m *manifest.Manifest) (policy.Scan, error)
+	Scan(ctx context.Context, repo string, m *manifest.Manifest) (policy.Scan, []policy.Statement, error)
 }
 
 // Sealer makes sure that a subject carries our signature and says the statements, and names the manifests that hold them. It

@@ -64,18 +64,19 @@ func (g *Gateway) admitPush(ctx context.Context, x *exchange, m *manifest.Manife
 		return err
 	}
 	j := judgement{}
+	var grounds []policy.Statement
 	if reason != nil {
 		reason.Requirement, reason.Subject = "evidence", m.Digest.String()
 		j.verdict = policy.Refuse(*reason)
 	} else {
-		j.verdict, j.err = g.judgePush(ctx, x, m, 0)
+		j.verdict, grounds, j.err = g.judgePush(ctx, x, m, 0)
 	}
 	if errors.Is(j.err, manifest.ErrInvalid) || errors.Is(j.err, upstream.ErrNotFound) {
 		return j.err // the request is at fault: nothing was there to decide about
 	}
 
 	if j.err == nil && j.verdict.Admitted() && x.rule.Seals() {
-		j.evidence, j.err = g.stageAndSeal(ctx, x, s, m)
+		j.evidence, j.err = g.stageAndSeal(ctx, x, s, m, grounds)
 		if refusal := new(upstream.StatusError); errors.As(j.err, &refusal) && refusal.Status/100 == 4 {
 			return j.err // the registry does not take the manifest
 		}
@@ -84,63 +85,76 @@ func (g *Gateway) admitPush(ctx context.Context, x *exchange, m *manifest.Manife
 }
 
 // judgePush inspects and scans a manifest, and everything that an index lists, and judges each under the push rule. An index is
-// admitted when its children are.
-func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manifest, depth int) (policy.Verdict, error) {
+// admitted when its children are. Grounds are what the seal can attest of the judgement.
+func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manifest, depth int) (verdict policy.Verdict, grounds []policy.Statement, err error) {
 	if depth > maxIndexDepth {
-		return policy.Verdict{}, fmt.Errorf("%w: indexes nested deeper than %d", manifest.ErrInvalid, maxIndexDepth)
+		return policy.Verdict{}, nil, fmt.Errorf("%w: indexes nested deeper than %d", manifest.ErrInvalid, maxIndexDepth)
 	}
 	x.step(StepCheck, m.Digest)
 	image, err := x.re.Inspector.Inspect(ctx, x.t.Repo, m, x.rule.ImageNeeds())
 	if err != nil {
-		return policy.Verdict{}, fmt.Errorf("inspect %s: %w", m.Digest, err)
+		return policy.Verdict{}, nil, fmt.Errorf("inspect %s: %w", m.Digest, err)
 	}
 	s := policy.Subject{Repo: x.t.Repo, Digest: m.Digest}
-	verdict := x.rule.JudgeImage(s, image, time.Now())
+	verdict = x.rule.JudgeImage(s, image, time.Now())
 	if !verdict.Admitted() {
-		return verdict, nil // a scan would not change it
+		return verdict, nil, nil // a scan would not change it
 	}
-	if image.Scans, err = g.scan(ctx, x, m, image); err != nil {
-		return policy.Verdict{}, err
+	if image.Scans, grounds, err = g.scan(ctx, x, m, image); err != nil {
+		return policy.Verdict{}, nil, err
 	}
 	verdict = x.rule.JudgePush(s, image, time.Now())
 	if !verdict.Admitted() {
-		return verdict, nil
+		return verdict, nil, nil
 	}
 
 	for _, d := range m.Manifests {
 		v, err := g.judgeChild(ctx, x, d, depth+1)
 		if err != nil || !v.Admitted() {
-			return v, err
+			return v, nil, err
 		}
 	}
-	return verdict, nil
+	return verdict, grounds, nil
 }
 
 // scan has an image scanned by all that the rule names, side by side. An index and what runs nowhere needs none.
-func (g *Gateway) scan(ctx context.Context, x *exchange, m *manifest.Manifest, image policy.Image) (map[string]policy.Scan, error) {
+func (g *Gateway) scan(ctx context.Context, x *exchange, m *manifest.Manifest, image policy.Image) (scans map[string]policy.Scan, grounds []policy.Statement, err error) {
 	names := x.rule.Scanners()
 	if len(names) == 0 || !image.Runnable {
-		return nil, nil
+		return nil, nil, nil
 	}
-	scans, errs := make([]policy.Scan, len(names)), make([]error, len(names))
+	type answer struct {
+		scan       policy.Scan
+		statements []policy.Statement
+		err        error
+	}
+	answers := make([]answer, len(names))
 	var group sync.WaitGroup
 	for i, name := range names {
 		scanner, ok := x.re.Scanners[name]
 		if !ok {
-			return nil, fmt.Errorf("scan %s: no scanner %q", m.Digest, name)
+			return nil, nil, fmt.Errorf("scan %s: no scanner %q", m.Digest, name)
 		}
-		group.Go(func() { scans[i], errs[i] = scanner.Scan(ctx, x.t.Repo, m) })
+		group.Go(func() {
+			a := &answers[i]
+			a.scan, a.statements, a.err = scanner.Scan(ctx, x.t.Repo, m)
+		})
 	}
 	group.Wait()
 
-	all := map[string]policy.Scan{}
-	for i, name := range names {
-		if errs[i] != nil {
-			return nil, fmt.Errorf("scan %s by %s: %w", m.Digest, name, errs[i])
+	scans = map[string]policy.Scan{}
+	for i, a := range answers {
+		if a.err != nil {
+			return nil, nil, fmt.Errorf("scan %s by %s: %w", m.Digest, names[i], a.err)
 		}
-		all[name] = scans[i]
+		scans[names[i]] = a.scan
+		for _, st := range a.statements {
+			if x.rule.Attests(st.PredicateType) {
+				grounds = append(grounds, st)
+			}
+		}
 	}
-	return all, nil
+	return scans, grounds, nil
 }
 
 // judgeChild judges one manifest that an index lists, and seals it where it is not: it may have been pushed around the
@@ -164,29 +178,30 @@ func (g *Gateway) judgeChild(ctx context.Context, x *exchange, d ocispec.Descrip
 		return policy.AdmitEvidence(), nil
 	}
 
-	v, err := g.judgePush(ctx, x, child, depth)
+	v, grounds, err := g.judgePush(ctx, x, child, depth)
 	if err != nil || !v.Admitted() || !x.rule.Seals() {
 		return v, err
 	}
-	_, err = g.seal(ctx, x, policy.Subject{Repo: x.t.Repo, Digest: child.Digest})
+	_, err = g.seal(ctx, x, policy.Subject{Repo: x.t.Repo, Digest: child.Digest}, grounds)
 	return v, err
 }
 
 // stageAndSeal stores the manifest under its digest, where without a signature nobody can pull it, and signs it there.
-func (g *Gateway) stageAndSeal(ctx context.Context, x *exchange, s policy.Subject, m *manifest.Manifest) ([]digest.Digest, error) {
+func (g *Gateway) stageAndSeal(ctx context.Context, x *exchange, s policy.Subject, m *manifest.Manifest, grounds []policy.Statement) ([]digest.Digest, error) {
 	if err := x.registry.PutManifest(ctx, x.name, m.Digest.String(), m.MediaType, m.Raw); err != nil {
 		return nil, fmt.Errorf("stage: %w", err)
 	}
-	return g.seal(ctx, x, s)
+	return g.seal(ctx, x, s, grounds)
 }
 
-func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject) ([]digest.Digest, error) {
+// seal signs a subject, and attests on what grounds it was admitted.
+func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject, grounds []policy.Statement) ([]digest.Digest, error) {
 	sealer, ok := x.re.Sealers[x.rule.Name()]
 	if !ok {
 		return nil, fmt.Errorf("seal %s: no sealer for policy %q", s, x.rule.Name())
 	}
 	x.step(StepSeal, s.Digest)
-	statements, err := g.statements(x, s)
+	statements, err := g.statements(x, s, grounds...)
 	if err != nil {
 		return nil, fmt.Errorf("summarize %s: %w", s, err)
 	}

@@ -382,6 +382,8 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Push.Seal.Signer", nil, func(d *Document) { d.Push.Seal.Signer = "spare" }, func(p *Policy) any { return fmt.Sprint(p.Rule("prod/app").Signers()) }},
 		{"Push.Seal.Signers", func(d *Document) { d.Push.Seal.Signer, d.Push.Seal.Signers = "", []string{"gateway", "spare"} },
 			func(d *Document) { d.Push.Seal.Signers = []string{"spare"} }, func(p *Policy) any { return fmt.Sprint(p.Rule("prod/app").Signers()) }},
+		{"Push.Seal.Scan", scans, func(d *Document) { d.Push.Seal.Scan = true }, func(p *Policy) any { return p.Rule("prod/app").Attests(ScanByCosign) }},
+		{"Push.Seal.SBOM", scans, func(d *Document) { d.Push.Seal.SBOM = true }, func(p *Policy) any { return p.Rule("prod/app").Attests("https://cyclonedx.org/bom") }},
 		{"Push.Seal.Summary", nil, func(d *Document) { d.Push.Seal.Summary = false }, func(p *Policy) any { return p.Rule("prod/app").Summarizes() }},
 		{"Push.AcceptUnsealed", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return fmt.Sprint(p.Rule("prod/app").Signers()) }},
 	} {
@@ -402,6 +404,8 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		}
 	})
 }
+
+func scans(d *Document) { d.Push.Scan = &ScanDocument{Scanner: "default"} }
 
 func allowed(client, right string) []AllowDocument {
 	return []AllowDocument{{Clients: []string{client}, May: []string{right}}}

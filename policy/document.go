@@ -324,6 +324,12 @@ type SealDocument struct {
 	// Signers are several, who all sign, or none does. Instead of Signer.
 	Signers []string `mapstructure:"signers"`
 
+	// Scan attests what the scanners found. It needs push.scan. Default false.
+	Scan bool `mapstructure:"scan"`
+
+	// SBOM attests the bill of materials of those scanners that write one. It needs push.scan. Default false.
+	SBOM bool `mapstructure:"sbom"`
+
 	// Summary attests the verdict as well: SLSA's verification summary, which says under which policy, when, on what grounds
 	// and for whom the image was admitted. Default false.
 	Summary bool `mapstructure:"summary"`

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -71,6 +72,9 @@ type Scan struct {
 	Packages int
 	Counted  bool
 
+	// Unmatched is what the scanner could not look up, one line each for a person.
+	Unmatched []string
+
 	Findings []Finding
 }
 
@@ -121,6 +125,9 @@ const (
 )
 
 var severityNames = [...]string{"UNKNOWN", "NONE", "LOW", "MEDIUM", "HIGH", "CRITICAL"}
+
+// SeverityNames are the words for severities, the lowest first. UNKNOWN, the last, may be anything.
+func SeverityNames() []string { return append(slices.Clone(severityNames[1:]), severityNames[0]) }
 
 func (s Severity) String() string {
 	if int(s) >= len(severityNames) {

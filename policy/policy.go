@@ -235,8 +235,13 @@ func (r *Rule) compilePush(known Known, fault func(path, format string, args ...
 		compileSeal(*push.Seal, known, fault)
 	}
 
-	if push.Scan != nil {
+	switch seal := push.Seal; {
+	case push.Scan != nil:
 		r.compileScan(*push.Scan, known, fault)
+	case seal != nil && seal.Scan:
+		fault(".push.seal.scan", "nothing is scanned; write push.scan, or leave it out")
+	case seal != nil && seal.SBOM:
+		fault(".push.seal.sbom", "nothing is scanned, so there is no bill of materials; write push.scan, or leave it out")
 	}
 	image := &push.Image
 	r.compileImage(image, known, fault)
@@ -342,6 +347,20 @@ func (r *Rule) Signers() []string {
 
 // Seals reports that what this rule admits is sealed.
 func (r *Rule) Seals() bool { return r != nil && r.push != nil && r.push.Seal != nil }
+
+// Attests reports that the seal says what a scanner found, by the type of a statement about it.
+func (r *Rule) Attests(predicateType string) bool {
+	if !r.Seals() {
+		return false
+	}
+	switch KindOf(predicateType) {
+	case KindScan:
+		return r.push.Seal.Scan
+	case KindSBOM:
+		return r.push.Seal.SBOM
+	}
+	return false
+}
 
 // Summarizes reports that the seal says why the image was admitted.
 func (r *Rule) Summarizes() bool { return r.Seals() && r.push.Seal.Summary }

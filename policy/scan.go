@@ -113,9 +113,11 @@ func (q *scanRule) judge(s Subject, name string, scan *Scan, at time.Time) (reas
 	return reasons, warnings
 }
 
-// incomplete says why a scan without findings is not clean, empty when it is.
+// incomplete says why a scan is not one of the whole image, empty when it is.
 func incomplete(scan *Scan) string {
 	switch {
+	case len(scan.Unmatched) > 0:
+		return "could not look up " + scan.Unmatched[0] + andMore(len(scan.Unmatched)-1)
 	case len(scan.Findings) > 0:
 		return ""
 	case scan.Counted && scan.Packages <= 0:
@@ -179,7 +181,9 @@ func (q *scanRule) forbids(f *Finding, v *variables) (bool, error) {
 	return false, nil
 }
 
-// compareFindings orders findings as a person should read them.
+// CompareFindings orders findings as a person should read them: the worst first.
+func CompareFindings(a, b Finding) int { return compareFindings(&a, &b) }
+
 func compareFindings(a, b *Finding) int {
 	exploited := func(f *Finding) int {
 		if f.KnownExploited {

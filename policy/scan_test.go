@@ -110,6 +110,7 @@ func TestThreat152_WithoutAScanNothingIsClean(t *testing.T) {
 		"another scanner than the rule's":       {scanning(func(d *ScanDocument) { d.Scanner = "second" }), scanned(), []Code{NotScanned}},
 		"no package was recognised":             {scanning(), later(func(s *Scan) { s.Packages = 0 }), []Code{IncompleteScan}},
 		"nobody counted the packages":           {scanning(), later(func(s *Scan) { s.Counted = false }), []Code{IncompleteScan}},
+		"some packages could not be looked up":  {scanning(), later(func(s *Scan) { s.Unmatched = []string{"npm: the database has nothing of it"} }), []Code{IncompleteScan}},
 		"the database's age is unknown":         {scanning(), later(func(s *Scan) { s.Database = time.Time{} }), []Code{StaleDatabase}},
 		"the database is old":                   {scanning(), later(func(s *Scan) { s.Database = now.Add(-DefaultMaxDatabaseAge - time.Second) }), []Code{StaleDatabase}},
 		"the database is just young enough":     {scanning(), later(func(s *Scan) { s.Database = now.Add(-DefaultMaxDatabaseAge) }), nil},
@@ -262,6 +263,16 @@ func TestEveryFieldOfAScanMatters(t *testing.T) {
 }
 
 func TestWhatIsWrongWithAScanIsSaidWhereItIs(t *testing.T) {
+	for want, change := range map[string]func(*Document){
+		"[0].push.seal.scan: nothing is scanned; write push.scan, or leave it out":                                   func(d *Document) { d.Push.Seal.Scan = true },
+		"[0].push.seal.sbom: nothing is scanned, so there is no bill of materials; write push.scan, or leave it out": func(d *Document) { d.Push.Seal.SBOM = true },
+	} {
+		doc := full()
+		change(&doc)
+		if _, err := Compile([]Document{doc}, known()); err == nil || faults(t, err)[0] != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	}
 	for want, change := range map[string]func(*ScanDocument){
 		"[0].push.scan: names no scanner; write scanner, or a list of scanners":                                                          func(d *ScanDocument) { d.Scanner = "" },
 		"[0].push.scan.scanners: contradicts scanner; leave one of them out":                                                             func(d *ScanDocument) { d.Scanners = []string{"second"} },

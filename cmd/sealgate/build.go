@@ -1,7 +1,6 @@
 package main
 
 import (
-
 	"github.com/sealgate/sealgate/gateway"
 	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/gateway/upstream"
@@ -22,10 +21,11 @@ type builder struct {
 	alone   bool                                                    // the regime answers nobody but us, so nobody has to log in
 
 	registries []standingRegistry
-	layers     *inspect.Layers // what was found in layers; nil remembers nothing
-	queue      *scan.Queue     // where scans wait; nil: nothing is scanned
-	workplace  *scan.Workplace // and where they are done
-	desk       *clients.Desk   // where clients log in; nil until a configuration knows some
+	layers     *inspect.Layers         // what was found in layers; nil remembers nothing
+	queue      *scan.Queue             // where scans wait; nil: nothing is scanned
+	workplace  *scan.Workplace         // and where they are done
+	doors      map[string]standingDoor // where adapters pull what they scan, by address
+	desk       *clients.Desk           // where clients log in; nil until a configuration knows some
 	issuers    map[string]standingIssuer
 	tokens     map[PKCS11]*signer.Key // keys in tokens, which stay open
 }

@@ -221,9 +221,15 @@ type Registry struct {
 	// URL is scheme://host[:port] of a registry elsewhere.
 	URL string `mapstructure:"url"`
 
-	// Credentials for that registry: none, docker-config (what `docker login` left), caller (those of whoever asks the
-	// gateway, by Basic), or a username and a password_file. They go to that URL's host alone. Default none.
+	// Credentials for that registry: none, docker-config (what `docker login` left), ecr, gar or acr (what the machine is at
+	// Amazon, Google or Azure), caller (those of whoever asks the gateway, by Basic), or a username and a password_file.
+	// They go to that URL's host alone. Default none.
 	Credentials Credentials `mapstructure:"credentials"`
+
+	// CredentialHelper is the one program that docker-config may run for this registry, by its absolute path, such as
+	// /usr/bin/docker-credential-pass, where docker's configuration has the credentials kept by it. It sees the environment
+	// without our own variables. Default empty: none is run.
+	CredentialHelper string `mapstructure:"credential_helper"`
 
 	// TokenHosts are other hosts, or host:port, that may be sent these credentials by https in exchange for a token, such
 	// as gitlab.com for registry.gitlab.com. Docker Hub's is known. Default: none but the registry itself.
@@ -255,11 +261,14 @@ type Credentials struct {
 const (
 	noCredentials = "none"
 	dockerConfig  = "docker-config"
+	amazon        = "ecr"
+	google        = "gar"
+	azure         = "acr"
 	callersOwn    = "caller"
 )
 
 // credentialWords are the kinds of credentials that need no more than a word.
-var credentialWords = []string{noCredentials, dockerConfig, callersOwn}
+var credentialWords = []string{noCredentials, dockerConfig, amazon, google, azure, callersOwn}
 
 func (c *Credentials) takeWord(word string) error {
 	if !slices.Contains(credentialWords, word) {
@@ -532,8 +541,43 @@ type Scanner struct {
 	// Exec is a program that prints a report. It is run for each image anew, without network, keys and environment.
 	Exec *ScannerProgram `mapstructure:"exec"`
 
+	// Embedded is our own scanner: a child lists the packages, which are looked up in a local database.
+	Embedded *EmbeddedScanner `mapstructure:"embedded"`
+
+	// Harbor is a service that speaks Harbor's Pluggable Scanner API.
+	Harbor *HarborAdapter `mapstructure:"harbor"`
+
 	// Timeout is the longest that a scan may take, between 10s and 1h. Default 5m.
 	Timeout time.Duration `mapstructure:"timeout"`
+}
+
+// EmbeddedScanner is our own scanner.
+type EmbeddedScanner struct {
+	// Database is the directory of its database, which sealgate scan --update-database fills. Default: none, and then
+	// packages are listed and not looked up, which no policy takes for clean.
+	Database string `mapstructure:"database"`
+}
+
+// HarborAdapter is a service that speaks Harbor's Pluggable Scanner API, version 1.1 or 1.2.
+type HarborAdapter struct {
+	// URL is scheme://host[:port] of the adapter, before /api/v1. Required.
+	URL string `mapstructure:"url"`
+
+	// TokenFile holds what the adapter wants to see as a Bearer token. Others must not be able to read it. Default: none.
+	TokenFile string `mapstructure:"token_file"`
+
+	// Door is a listener where the adapter pulls what it is to scan: one image at a time, with a password for one scan.
+	Door Door `mapstructure:"door"`
+}
+
+// Door is a listener for scanners.
+type Door struct {
+	// Address is host:port to listen at. It speaks plain HTTP: keep it on loopback, inside, or behind a proxy with TLS.
+	// Required.
+	Address string `mapstructure:"address"`
+
+	// URL is how the adapter reaches it: scheme://host[:port]. Default: http:// and the address.
+	URL string `mapstructure:"url"`
 }
 
 // ScannerProgram is a scanner that is a program, such as Trivy or Grype.

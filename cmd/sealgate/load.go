@@ -195,6 +195,14 @@ func (c *Config) paths() map[string]*string {
 			all[fmt.Sprintf("signers[%d].pkcs11.pin_file", i)] = &token.PINFile
 		}
 	}
+	for i := range c.Scanners {
+		if own := c.Scanners[i].Embedded; own != nil {
+			all[fmt.Sprintf("scanners[%d].embedded.database", i)] = &own.Database
+		}
+		if adapter := c.Scanners[i].Harbor; adapter != nil {
+			all[fmt.Sprintf("scanners[%d].harbor.token_file", i)] = &adapter.TokenFile
+		}
+	}
 	for i := range c.Policies {
 		if push := c.Policies[i].Push; push != nil && push.Image.Base != nil {
 			all[fmt.Sprintf("policies[%d].push.image.base.approved", i)] = &push.Image.Base.Approved

@@ -10,7 +10,6 @@ import (
 	"reflect"
 	"slices"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/sealgate/sealgate/gateway/upstream"
 )
 
@@ -56,7 +55,7 @@ func (b *builder) openRegistries(l *Loaded, wanted []standingRegistry, made *bui
 	var problems Problems
 	var all []*upstream.Registry
 	for i, next := range wanted {
-		standing, err := b.openRegistry(l.Config.Storage.Directory, next)
+		standing, err := b.openRegistry(&l.Config, next)
 		if err != nil {
 			problems = append(problems, l.problem(fmt.Sprintf("registries[%d]", i), "%v", err))
 			continue
@@ -74,7 +73,7 @@ func (b *builder) openRegistries(l *Loaded, wanted []standingRegistry, made *bui
 	return registries, nil
 }
 
-func (b *builder) openRegistry(directory string, next standingRegistry) (standingRegistry, error) {
+func (b *builder) openRegistry(c *Config, next standingRegistry) (standingRegistry, error) {
 	config := next.config
 	for _, before := range b.registries {
 		if before.password == next.password && samePool(before.authorities, next.authorities) &&
@@ -88,16 +87,20 @@ func (b *builder) openRegistry(directory string, next standingRegistry) (standin
 
 	var err error
 	if config.Embedded {
-		next.registry, err = upstream.NewEmbedded(config.Name, config.Prefix, filepath.Join(directory, "registry"))
+		next.registry, err = upstream.NewEmbedded(config.Name, config.Prefix, filepath.Join(c.Storage.Directory, "registry"))
 		return next, err
 	}
 	origin, err := url.Parse(config.URL)
 	if err != nil {
 		return next, errors.New("url is not a URL")
 	}
+	credentials, err := b.keychain(c, config, origin, next.password)
+	if err != nil {
+		return next, err
+	}
 	next.registry, err = upstream.New(upstream.Options{
 		Name: config.Name, Prefix: config.Prefix, URL: origin, RootCAs: next.authorities, Certificate: next.certificate,
-		Credentials: keychain(config.Credentials, next.password), ForwardCallers: config.Credentials.word == callersOwn, TokenHosts: config.TokenHosts,
+		Credentials: credentials, ForwardCallers: config.Credentials.word == callersOwn, TokenHosts: config.TokenHosts,
 	})
 	return next, err
 }
@@ -117,16 +120,6 @@ func readPool(path string) (*x509.CertPool, error) {
 
 func samePool(a, b *x509.CertPool) bool { return a == b || a != nil && b != nil && a.Equal(b) }
 
-func keychain(c Credentials, password string) authn.Keychain {
-	switch {
-	case c.word == dockerConfig:
-		return authn.DefaultKeychain
-	case c.Username != "":
-		return upstream.StaticCredentials(c.Username, password)
-	}
-	return nil
-}
-
 // keep makes what was built the state that the next build starts from, and closes the registries that it has no more.
 // Requests under way go on with them.
 func (b *builder) keep(made *built) error {
@@ -138,8 +131,14 @@ func (b *builder) keep(made *built) error {
 // drop closes what was opened for a regime that will not be.
 func (b *builder) drop(made *built) { _ = closeAll(made.registries, b.registries) } // nothing was sent yet
 
-// close closes all registries.
-func (b *builder) close() error { return closeAll(b.registries, nil) }
+// close closes all registries, and the doors of scanners.
+func (b *builder) close() error {
+	errs := []error{closeAll(b.registries, nil)}
+	for _, standing := range b.doors {
+		errs = append(errs, standing.server.Close())
+	}
+	return errors.Join(errs...)
+}
 
 func closeAll(registries, except []standingRegistry) error {
 	kept := map[*upstream.Registry]bool{}

@@ -5,6 +5,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -12,10 +16,11 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/gateway"
-	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy/manifest"
 	"github.com/sealgate/sealgate/verifier/predicate"
 	"github.com/sealgate/sealgate/verifier/scan"
+	"github.com/sealgate/sealgate/verifier/scan/embedded"
+	"github.com/sealgate/sealgate/verifier/scan/harbor"
 )
 
 // scannerFormats are the reports that are understood, with what their scanners are asked for their version by.
@@ -36,11 +41,11 @@ func (s Scanner) fingerprint() string {
 }
 
 // openScanners makes the configured scanners. Those that are opened wait for their turn in the builder's queue.
-func (b *builder) openScanners(l *Loaded, registries *upstream.Registries, made *built) (map[string]gateway.Scanner, Problems) {
+func (b *builder) openScanners(l *Loaded, blobs scan.Blobs, made *built) (map[string]gateway.Scanner, Problems) {
 	all := map[string]gateway.Scanner{}
 	var problems Problems
 	for i, s := range l.Config.Scanners {
-		scanner, at, err := b.openScanner(l, s, registries, made)
+		scanner, at, err := b.openScanner(l, s, blobs, made)
 		if err != nil {
 			problems = append(problems, l.problem(fmt.Sprintf("scanners[%d]%s", i, at), "%v", err))
 			continue
@@ -53,14 +58,22 @@ func (b *builder) openScanners(l *Loaded, registries *upstream.Registries, made 
 }
 
 // openScanner makes one scanner, or says at which key it cannot be made.
-func (b *builder) openScanner(l *Loaded, s Scanner, registries *upstream.Registries, made *built) (scanner scan.Scanner, at string, err error) {
+func (b *builder) openScanner(l *Loaded, s Scanner, blobs scan.Blobs, made *built) (scanner scan.Scanner, at string, err error) {
+	if s.Harbor != nil {
+		return b.openHarbor(s, blobs)
+	}
+	if s.Embedded != nil {
+		return embedded.New(embedded.Options{
+			Blobs: blobs, Workplace: b.workplace, Database: s.Embedded.Database, Version: thisBuild().Version, Timeout: s.Timeout,
+		}), "", nil
+	}
 	version := s.Exec.VersionCommand
 	if extra := scannerFormats[s.Exec.Report]; version == nil && extra != nil {
 		version = append([]string{s.Exec.Command[0]}, extra...)
 	}
 	command, err := scan.NewCommand(scan.CommandOptions{
 		Argv: s.Exec.Command, Version: version, Format: predicate.Format(s.Exec.Report), Environment: s.Exec.Environment,
-		Digest: digest.Digest(s.Exec.Digest), Timeout: s.Timeout, Hidden: l.Config.secrets(), Blobs: registries, Workplace: b.workplace,
+		Digest: digest.Digest(s.Exec.Digest), Timeout: s.Timeout, Hidden: l.Config.secrets(), Blobs: blobs, Workplace: b.workplace,
 	})
 	if err != nil {
 		return nil, ".exec.command", err
@@ -73,14 +86,72 @@ func (b *builder) openScanner(l *Loaded, s Scanner, registries *upstream.Registr
 			made.warn("a scanner is not pinned: whatever lies at its path is run", "scanner", s.Name)
 		}
 	}
-	return command, "", nil
+	return embedded.Compared{Scanner: command, Blobs: blobs, Workplace: b.workplace}, "", nil
+}
+
+// openHarbor makes a scanner of an adapter. Its door listens from then on, as long as the gateway runs.
+func (b *builder) openHarbor(s Scanner, blobs scan.Blobs) (scan.Scanner, string, error) {
+	adapter := s.Harbor
+	token := ""
+	if adapter.TokenFile != "" {
+		raw, err := readPassword(adapter.TokenFile)
+		if err != nil {
+			return nil, ".harbor.token_file", err
+		}
+		token = string(raw)
+	}
+	at, err := url.Parse(adapter.URL)
+	if err != nil {
+		return nil, ".harbor.url", err
+	}
+	door := harbor.NewDoor()
+	if b.queue != nil {
+		if door, err = b.openDoor(adapter.Door.Address); err != nil {
+			return nil, ".harbor.door.address", err
+		}
+	}
+	reached := adapter.Door.URL
+	if reached == "" {
+		reached = "http://" + adapter.Door.Address
+	}
+	return harbor.New(harbor.Options{
+		URL: at, Blobs: blobs, Door: door, DoorURL: reached, Bearer: token, Timeout: s.Timeout,
+	}), "", nil
+}
+
+// standingDoor is a door that listens. It knows no image until a scan opens it.
+type standingDoor struct {
+	door   *harbor.Door
+	server *http.Server
+}
+
+// openDoor returns the door at an address, a new one when there is none.
+func (b *builder) openDoor(address string) (*harbor.Door, error) {
+	if standing, ok := b.doors[address]; ok {
+		return standing.door, nil
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	door := harbor.NewDoor()
+	server := &http.Server{
+		Handler: door, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: adminTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // what strangers break off, and blobs that were cut short
+	}
+	go func() { _ = server.Serve(listener) }() // until closed
+	if b.doors == nil {
+		b.doors = map[string]standingDoor{}
+	}
+	b.doors[address] = standingDoor{door, server}
+	return door, nil
 }
 
 // secrets are the files and directories that a scanner must not see.
 func (c *Config) secrets() []string {
 	all := []string{c.Storage.Directory}
 	for path, file := range c.paths() {
-		if *file != "" && (strings.HasSuffix(path, ".key.file") || strings.HasSuffix(path, "password_file") || path == "listen.tls.key" || path == "clients.htpasswd") {
+		if *file != "" && (strings.HasSuffix(path, ".key.file") || strings.HasSuffix(path, "password_file") || strings.HasSuffix(path, "pin_file") || strings.HasSuffix(path, "token_file") || path == "listen.tls.key" || path == "clients.htpasswd") {
 			all = append(all, *file)
 		}
 	}
@@ -101,11 +172,35 @@ func (v *validator) scanners(c *Config) {
 		if s.Timeout != 0 && (s.Timeout < 10*time.Second || s.Timeout > time.Hour) {
 			v.add(at+".timeout", "must be between 10s and 1h")
 		}
-		if s.Exec == nil {
-			v.add(at, "has no exec; say how it scans")
-			continue
+		kinds := 0
+		for _, set := range []bool{s.Exec != nil, s.Harbor != nil, s.Embedded != nil} {
+			if set {
+				kinds++
+			}
 		}
-		v.program(at+".exec", *s.Exec)
+		switch {
+		case kinds > 1:
+			v.add(at, "has more than one of embedded, exec and harbor; they contradict each other")
+		case s.Exec != nil:
+			v.program(at+".exec", *s.Exec)
+		case s.Harbor != nil:
+			v.adapter(at+".harbor", *s.Harbor)
+		case s.Embedded == nil:
+			v.add(at, "has neither embedded nor exec nor harbor; say how it scans")
+		}
+	}
+}
+
+func (v *validator) adapter(at string, a HarborAdapter) {
+	v.origin(at+".url", a.URL)
+	if a.TokenFile != "" && strings.HasPrefix(a.URL, "http://") && !isLoopback(a.URL) {
+		v.add(at+".token_file", "would travel in plain text; use an https URL")
+	}
+	v.address(at+".door.address", a.Door.Address)
+	if a.Door.URL != "" {
+		v.origin(at+".door.url", a.Door.URL)
+	} else if host, port, err := net.SplitHostPort(a.Door.Address); err == nil && (host == "" || port == "0" || net.ParseIP(host).IsUnspecified()) {
+		v.add(at+".door.url", "is missing, and the address is none that an adapter could reach; say how it gets here")
 	}
 }
 

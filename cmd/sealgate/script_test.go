@@ -8,9 +8,13 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/sealgate/sealgate/verifier/scan"
+	"github.com/sealgate/sealgate/verifier/scan/inventory"
 )
 
 func TestMain(m *testing.M) {
+	scan.ServeChild() // children are this very program
+	inventory.ServeChild()
 	testscript.Main(m, map[string]func(){"sealgate": main})
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -15,6 +16,7 @@ import (
 	"github.com/sealgate/sealgate/gateway/ledger"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/verifier/inspect"
+	"github.com/sealgate/sealgate/verifier/scan"
 	"github.com/spf13/cobra"
 )
 
@@ -97,7 +99,18 @@ func seal(ctx context.Context, source *configSource, typed string, steps io.Writ
 
 	layers := inspect.NewLayers(layerMemory)
 	defer layers.Close()
-	b := &builder{getenv: os.Getenv, alone: true, layers: layers}
+	scratch, err := os.MkdirTemp("", "sealgate-seal-")
+	if err != nil {
+		return sealed{}, err
+	}
+	defer os.RemoveAll(scratch)
+	workplace, err := scan.OpenWorkplace(filepath.Join(scratch, "scan"))
+	if err != nil {
+		return sealed{}, err
+	}
+	queue := scan.NewQueue(scan.QueueOptions{Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	defer queue.Close()
+	b := &builder{getenv: os.Getenv, alone: true, layers: layers, queue: queue, workplace: workplace}
 	made, err := b.build(loaded)
 	if err != nil {
 		return sealed{}, err
@@ -118,11 +131,15 @@ func seal(ctx context.Context, source *configSource, typed string, steps io.Writ
 		return sealed{}, usage("a gateway serves %s from its own storage; push the image again, or stop it for that long", ref.repo)
 	}
 
-	memory, forget, err := sealLedger(c, alone)
+	records := ledgerDirectory(c)
+	if !alone { // a gateway's
+		records = filepath.Join(scratch, "ledger")
+	}
+	memory, err := ledger.Open(records, ledger.Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return sealed{}, err
 	}
-	defer forget()
+	defer memory.Close()
 	g := gateway.New(gateway.Options{
 		Ledger: memory, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), ExternalURL: c.Listen.ExternalURL,
 	})
@@ -135,27 +152,6 @@ func seal(ctx context.Context, source *configSource, typed string, steps io.Writ
 		return sealed{}, upstreamError(err)
 	}
 	return newSealed(ref, d, alone), nil
-}
-
-// sealLedger is where the decision goes: into the storage, or, while that is a gateway's, nowhere.
-func sealLedger(c *Config, alone bool) (memory *ledger.Ledger, forget func(), err error) {
-	directory := ledgerDirectory(c)
-	remove := func() {}
-	if !alone {
-		if directory, err = os.MkdirTemp("", "sealgate-seal-"); err != nil {
-			return nil, nil, err
-		}
-		remove = func() { _ = os.RemoveAll(directory) }
-	}
-	memory, err = ledger.Open(directory, ledger.Options{Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		remove()
-		return nil, nil, err
-	}
-	return memory, func() {
-		_ = memory.Close()
-		remove()
-	}, nil
 }
 
 func newSealed(ref reference, d ledger.Decision, recorded bool) sealed {

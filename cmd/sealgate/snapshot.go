@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // snapshot is what files look like, by path: a fingerprint of content and mode, or why there is none.
@@ -52,7 +53,7 @@ func (l *Loaded) watched() []string {
 		files = append(files, l.file)
 	}
 	for path, file := range l.Config.paths() {
-		if *file != "" && path != "storage.directory" {
+		if *file != "" && path != "storage.directory" && !strings.HasSuffix(path, ".embedded.database") {
 			files = append(files, *file)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealgate/sealgate/gateway/upstream/keychain"
 	"github.com/sealgate/sealgate/signer"
 	"github.com/sealgate/sealgate/signer/kms"
 	"github.com/sealgate/sealgate/verifier"
@@ -172,6 +173,7 @@ func (v *validator) registry(at string, r Registry) {
 	}
 
 	v.upstreamTLS(at, r)
+	v.cloud(at, r)
 	c := r.Credentials
 	switch {
 	case c.word == "" && (c.Username == "" || c.PasswordFile == ""):
@@ -189,6 +191,30 @@ func (v *validator) forwarded(c *Config) {
 		if r.Credentials.word == callersOwn && c.Clients.knowSomebody() {
 			v.add(fmt.Sprintf("registries[%d].credentials", i), "caller forwards the credentials that clients show, and with clients they are for the gateway itself; leave one of the two out")
 		}
+	}
+}
+
+// cloud wants a cloud's credentials to go to that cloud's registries, by their whole host.
+func (v *validator) cloud(at string, r Registry) {
+	u, err := url.Parse(r.URL)
+	if err != nil {
+		return // which was said
+	}
+	host := u.Host
+	switch kind := r.Credentials.word; {
+	case kind == amazon && keychain.ECRRegion(host) == "":
+		v.add(at+".credentials", "ecr is for registries like https://123456789012.dkr.ecr.eu-central-1.amazonaws.com")
+	case kind == google && !keychain.IsGoogle(host):
+		v.add(at+".credentials", "gar is for registries like https://europe-docker.pkg.dev")
+	case kind == azure && !keychain.IsAzure(host):
+		v.add(at+".credentials", "acr is for registries like https://acmeprod.azurecr.io")
+	}
+	switch {
+	case r.CredentialHelper == "":
+	case r.Credentials.word != dockerConfig:
+		v.add(at+".credential_helper", "is for credentials: docker-config alone")
+	case !filepath.IsAbs(r.CredentialHelper) || !strings.HasPrefix(filepath.Base(r.CredentialHelper), "docker-credential-"):
+		v.add(at+".credential_helper", "is not an absolute path like /usr/bin/docker-credential-pass")
 	}
 }
 

@@ -93,9 +93,8 @@ func New(o Options) (*Registry, error) {
 		return nil, fmt.Errorf("registry %s: %w", o.Name, err)
 	}
 
-	known, tokenHosts := origin.Host, o.TokenHosts
+	known, tokenHosts := KeychainName(origin), o.TokenHosts
 	if origin.Host == dockerHub {
-		known = dockerHubName
 		tokenHosts = append([]string{dockerHubTokens}, tokenHosts...)
 	}
 	t := newTransports(origin, o.RootCAs, o.Certificate)
@@ -115,6 +114,14 @@ func New(o Options) (*Registry, error) {
 		r.credentials.callers = o.Name
 	}
 	return r, nil
+}
+
+// KeychainName is what a keychain is asked for: the host, and for Docker Hub the name that `docker login` keeps it under.
+func KeychainName(origin *url.URL) string {
+	if host := strings.ToLower(origin.Host); host != dockerHub {
+		return host
+	}
+	return dockerHubName
 }
 
 // Name is the registry's configured name.

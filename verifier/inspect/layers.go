@@ -98,7 +98,7 @@ func (l *Layers) read(ctx context.Context, blobs Blobs, repo string, d ocispec.D
 		l.mu.Unlock()
 		return known, present(ctx, blobs, repo, d)
 	}
-	f, err := l.join(blobs, flightKey{key, repo}, d)
+	f, err := l.join(ctx, blobs, flightKey{key, repo}, d)
 	l.mu.Unlock()
 	if err != nil {
 		return result{}, err
@@ -122,7 +122,7 @@ func present(ctx context.Context, blobs Blobs, repo string, d ocispec.Descriptor
 }
 
 // join returns the flight of a layer, a new one when there is none. The caller holds the lock.
-func (l *Layers) join(blobs Blobs, key flightKey, d ocispec.Descriptor) (*flight, error) {
+func (l *Layers) join(ctx context.Context, blobs Blobs, key flightKey, d ocispec.Descriptor) (*flight, error) {
 	if f := l.flights[key]; f != nil {
 		return f, nil
 	}
@@ -131,12 +131,13 @@ func (l *Layers) join(blobs Blobs, key flightKey, d ocispec.Descriptor) (*flight
 	}
 	f := &flight{done: make(chan struct{})}
 	l.flights[key] = f
-	go l.fly(f, blobs, key, d)
+	go l.fly(context.WithoutCancel(ctx), f, blobs, key, d)
 	return f, nil
 }
 
-// fly reads a layer, for all that wait for it. It is detached: the first client to hang up must not fail the others.
-func (l *Layers) fly(f *flight, blobs Blobs, key flightKey, d ocispec.Descriptor) {
+// fly reads a layer, for all that wait for it. It is detached: the first client to hang up must not fail the others. What
+// ctx carries, such as whose credentials the layer is read with, stays.
+func (l *Layers) fly(ctx context.Context, f *flight, blobs Blobs, key flightKey, d ocispec.Descriptor) {
 	defer close(f.done)
 	defer func() {
 		if p := recover(); p != nil { // a reader of hostile input must not end the process
@@ -157,8 +158,9 @@ func (l *Layers) fly(f *flight, blobs Blobs, key flightKey, d ocispec.Descriptor
 		f.err = l.ctx.Err()
 		return
 	}
-	ctx, cancel := context.WithTimeout(l.ctx, maxReading)
+	ctx, cancel := context.WithTimeout(ctx, maxReading)
 	defer cancel()
+	defer context.AfterFunc(l.ctx, cancel)()
 	read, err := readLayer(ctx, blobs, key.repo, d, newScanner(), l.hash)
 	if fault := flaw(""); errors.As(err, &fault) {
 		f.result = result{flaw: fault}

@@ -14,14 +14,16 @@ import (
 //
 //   - https://github.com/sigstore/cosign/blob/main/specs/COSIGN_VULN_ATTESTATION_SPEC.md
 //   - https://github.com/in-toto/attestation/blob/main/spec/predicates/vuln.md, versions 0.1 and 0.2
+//
+// What neither has a word for, our own seals say in fields that begin with sealgate_.
 var (
-	scanFields      = fieldsOf("scanner!", "metadata!")
+	scanFields      = fieldsOf("scanner!", "metadata!", "sealgate_packages")
 	metadataFields  = fieldsOf("scanStartedOn", "scanFinishedOn!")
 	cosignScanner   = fieldsOf("uri!", "version", "db", "result!")
 	inTotoScanner   = fieldsOf("uri!", "version", "db!", "result!")
 	cosignDatabase  = fieldsOf("lastUpdate")
 	inTotoDatabase  = fieldsOf("lastUpdate!")
-	inTotoFlat      = fieldsOf("id", "severity", "vulnerability")
+	inTotoFlat      = fieldsOf("id", "severity", "vulnerability", "sealgate_finding")
 	inTotoNested    = fieldsOf("id!", "severity!")
 	inTotoSeverity  = fieldsOf("method!", "score!")
 	errNoFinding    = errors.New("an entry of the result that is no vulnerability")
@@ -34,8 +36,11 @@ func readScan(predicateType string, r io.Reader) (policy.Facts, error) {
 	s := newStream(r, MaxBytes)
 	scan := &policy.Scan{}
 	var reported time.Time
+	packages := -1
 	s.object(scanFields, func(key string) {
 		switch key {
+		case "sealgate_packages":
+			packages = s.whole(key)
 		case "scanner":
 			reported = readScanner(s, predicateType, scan)
 		case "metadata":
@@ -54,6 +59,9 @@ func readScan(predicateType string, r io.Reader) (policy.Facts, error) {
 		return policy.Facts{}, err
 	}
 	scan.Finished = older(scan.Finished, reported)
+	if packages >= 0 && !scan.Counted { // what the report itself counts is more to the point
+		scan.Packages, scan.Counted = packages, true
+	}
 	return policy.Facts{Claimed: scan.Finished, Scan: scan}, nil
 }
 
@@ -137,6 +145,8 @@ func readInTotoResult(s *stream, predicateType string, scan *policy.Scan) {
 		}
 		s.object(inTotoFlat, func(key string) {
 			switch {
+			case key == "sealgate_finding":
+				readOurFinding(s, &f)
 			case key != "vulnerability":
 				read(key)
 			case predicateType == policy.ScanByInToto01:
@@ -175,4 +185,45 @@ func readInTotoSeverity(s *stream, f *policy.Finding) {
 			f.Severity = worse(f.Severity, severity)
 		}
 	})
+}
+
+var ourFinding = fieldsOf("package", "version", "purl", "fixed", "fixedVersion", "cvss", "epss", "knownExploited", "aliases")
+
+// readOurFinding reads what our own seals say of a finding besides.
+func readOurFinding(s *stream, f *policy.Finding) {
+	s.object(ourFinding, func(key string) {
+		switch key {
+		case "package":
+			f.Package = s.string()
+		case "version":
+			f.Version = s.string()
+		case "purl":
+			f.PURL = s.string()
+		case "fixed":
+			f.Fix = policy.FixNone
+			if s.bool() {
+				f.Fix = policy.FixAvailable
+			}
+		case "fixedVersion":
+			f.FixedVersion = s.string()
+		case "cvss":
+			f.CVSS = max(f.CVSS, readScore(s))
+		case "epss":
+			f.EPSS = readProbability(s)
+		case "knownExploited":
+			f.KnownExploited = s.bool()
+		case "aliases":
+			s.array(func() { addAlias(s, f, s.required("an alias")) })
+		}
+	})
+}
+
+// whole reads a number of things.
+func (s *stream) whole(what string) int {
+	n := s.number()
+	if s.err == nil && (n < 0 || n > 1<<31 || n != float64(int(n))) {
+		s.fail("%s is %v", what, n)
+		return 0
+	}
+	return int(n)
 }

@@ -67,7 +67,8 @@ const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 // we wrote from what we hashed. Nothing of it remains.
 type Command struct {
 	CommandOptions
-	program   string
+	program   string // of Argv
+	asks      string // of Version
 	isolation func() isolation
 
 	mu      sync.Mutex
@@ -94,8 +95,16 @@ func NewCommand(o CommandOptions) (*Command, error) {
 		return nil, err
 	}
 	c := &Command{CommandOptions: o, program: program}
+	if len(o.Version) > 0 {
+		if c.asks, err = look(o.Version[0]); err != nil {
+			return nil, err
+		}
+		if o.Digest != "" && c.asks != program {
+			return nil, fmt.Errorf("%s, which is to tell the version, is another program than the one that is pinned", c.asks)
+		}
+	}
 	c.isolation = sync.OnceValue(probe)
-	file, err := c.open()
+	file, err := c.open(program)
 	if err != nil {
 		return nil, err
 	}
@@ -118,21 +127,21 @@ func look(name string) (string, error) {
 	return "", fmt.Errorf("%s is in none of %s", name, Path)
 }
 
-// open opens the program, and makes sure that it is the one that is meant.
-func (c *Command) open() (*os.File, error) {
-	file, err := os.Open(c.program)
+// open opens a program, and makes sure that it is the one that is meant.
+func (c *Command) open(path string) (*os.File, error) {
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	if stat, err := file.Stat(); err != nil || !stat.Mode().IsRegular() {
-		return nil, errors.Join(fmt.Errorf("%s is no program", c.program), file.Close())
+		return nil, errors.Join(fmt.Errorf("%s is no program", path), file.Close())
 	}
 	if c.Digest == "" {
 		return file, nil
 	}
 	got, err := c.Digest.Algorithm().FromReader(file)
 	if err == nil && got != c.Digest {
-		err = fmt.Errorf("%s has the digest %s, not the one that is pinned", c.program, got)
+		err = fmt.Errorf("%s has the digest %s, not the one that is pinned", path, got)
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
@@ -160,11 +169,11 @@ func (c *Command) scan(ctx context.Context, image Image) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("ask for its version: %w", err)
 	}
-	folder, err := c.Workplace.folder()
+	folder, done, err := c.Workplace.Folder()
 	if err != nil {
 		return Report{}, fmt.Errorf("make room: %w", err)
 	}
-	defer removeAll(folder)
+	defer done()
 	layout := filepath.Join(folder, "layout")
 	if err := WriteLayout(ctx, layout, c.Blobs, image); err != nil {
 		return Report{}, fmt.Errorf("fetch the image: %w", err)
@@ -181,7 +190,7 @@ func (c *Command) scan(ctx context.Context, image Image) (Report, error) {
 	}
 	var report Report
 	var read error
-	err = c.run(ctx, folder, argv, MaxReport, func(stdout io.Reader) error {
+	err = c.run(ctx, folder, c.program, argv, MaxReport, func(stdout io.Reader) error {
 		if !c.uses(ReportWord) {
 			report.Scan, read = c.read(stdout, image)
 			return read
@@ -312,13 +321,13 @@ func (c *Command) ask(ctx context.Context) (versionInfo, error) {
 	if time.Since(c.asked) < versionFor {
 		return c.version, nil
 	}
-	folder, err := c.Workplace.folder()
+	folder, done, err := c.Workplace.Folder()
 	if err != nil {
 		return versionInfo{}, err
 	}
-	defer removeAll(folder)
+	defer done()
 	var raw []byte
-	err = c.run(ctx, folder, c.CommandOptions.Version, maxVersion, func(stdout io.Reader) error {
+	err = c.run(ctx, folder, c.asks, c.CommandOptions.Version, maxVersion, func(stdout io.Reader) error {
 		raw, err = io.ReadAll(stdout)
 		return err
 	})
@@ -373,8 +382,8 @@ func older(a, b time.Time) time.Time {
 
 // run runs a program in a folder and hands its standard output to read. Whatever its exit status is: what it printed says
 // whether it did its work, unless something ended it.
-func (c *Command) run(ctx context.Context, folder string, argv []string, limit int64, read func(io.Reader) error) error {
-	program, err := c.open()
+func (c *Command) run(ctx context.Context, folder, path string, argv []string, limit int64, read func(io.Reader) error) error {
+	program, err := c.open(path)
 	if err != nil {
 		return err
 	}

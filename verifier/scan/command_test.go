@@ -278,6 +278,7 @@ func TestCommandsThatCannotWorkAreRefused(t *testing.T) {
 		"is no program":                     {Argv: []string{"/tmp", LayoutWord}, Format: predicate.Grype},
 		"not the one that is pinned":        {Argv: []string{"/bin/sh", LayoutWord}, Format: predicate.Grype, Digest: digest.FromString("x")},
 		"no argument with {layout}, so it ": {Format: predicate.Grype},
+		"another program than the one that": {Argv: []string{"/bin/sh", LayoutWord}, Version: []string{"/bin/ls"}, Format: predicate.Grype, Digest: digest.FromString("x")},
 	} {
 		if _, err := NewCommand(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)

@@ -134,7 +134,7 @@ func probe() isolation {
 // confined is the command that becomes a program.
 func (c *Command) confined(ctx context.Context, folder string, program *os.File, argv []string) (*exec.Cmd, error) {
 	i := c.isolation()
-	spec := confinement{Program: c.program, Argv: argv, Limits: c.Limits, Hidden: c.Hidden, Folder: folder}
+	spec := confinement{Program: program.Name(), Argv: argv, Limits: c.Limits, Hidden: c.Hidden, Folder: folder}
 	if c.Digest != "" {
 		spec.Program = "/proc/self/fd/3" // the very file that was hashed
 	}

@@ -28,8 +28,11 @@ func OpenWorkplace(dir string) (*Workplace, error) {
 	return &Workplace{dir}, nil
 }
 
-// folder makes a new one; the caller removes it.
-func (w *Workplace) folder() (string, error) { return os.MkdirTemp(w.dir, "scan-") }
+// Folder makes a new one; done removes it, whatever is in it.
+func (w *Workplace) Folder() (folder string, done func(), err error) {
+	folder, err = os.MkdirTemp(w.dir, "scan-")
+	return folder, func() { removeAll(folder) }, err
+}
 
 // WriteLayout writes an image as an OCI layout into a directory, which must not be there yet. What is written was hashed: it
 // is what the manifest names, and no more of it than the manifest says.

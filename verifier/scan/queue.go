@@ -113,10 +113,14 @@ type Queued struct {
 	name, fingerprint string
 }
 
-// Scan implements what a gateway wants of a scanner: see [Queued.Report].
-func (s *Queued) Scan(ctx context.Context, repo string, m *manifest.Manifest) (policy.Scan, error) {
+// Scan is what a gateway wants of a scanner: what was found, and what can be attested of it. See [Queued.Report].
+func (s *Queued) Scan(ctx context.Context, repo string, m *manifest.Manifest) (policy.Scan, []policy.Statement, error) {
 	report, err := s.Report(ctx, repo, m)
-	return report.Scan, err
+	if err != nil {
+		return policy.Scan{}, nil, err
+	}
+	statements, err := report.Statements(Image{Repo: repo, Manifest: m})
+	return report.Scan, statements, err
 }
 
 // Report returns what is known of an image, or has it scanned. When the caller's time ends, or the queue's patience, the scan
@@ -128,7 +132,7 @@ func (s *Queued) Report(ctx context.Context, repo string, m *manifest.Manifest) 
 	}
 	key := resultKey{s.fingerprint, edition, m.Digest}
 	for {
-		f, known, err := s.join(key, repo, m)
+		f, known, err := s.join(ctx, key, repo, m)
 		if f == nil {
 			return known, err
 		}
@@ -141,7 +145,7 @@ func (s *Queued) Report(ctx context.Context, repo string, m *manifest.Manifest) 
 }
 
 // join returns what is known, or a flight: the one that is under way, or a new one.
-func (s *Queued) join(key resultKey, repo string, m *manifest.Manifest) (*flight, Report, error) {
+func (s *Queued) join(ctx context.Context, key resultKey, repo string, m *manifest.Manifest) (*flight, Report, error) {
 	q := s.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -165,7 +169,7 @@ func (s *Queued) join(key resultKey, repo string, m *manifest.Manifest) (*flight
 	f := &flight{repo: repo, began: time.Now(), done: make(chan struct{}), waiting: 1}
 	q.flights[key] = f
 	q.running.Add(1)
-	go s.fly(f, key, m)
+	go s.fly(context.WithoutCancel(ctx), f, key, m)
 	return f, Report{}, nil
 }
 
@@ -185,12 +189,16 @@ func (q *Queue) waitFor(ctx context.Context, f *flight) error {
 	}
 }
 
-// fly scans, for all that wait. It is detached: the first client to hang up must not fail the others.
-func (s *Queued) fly(f *flight, key resultKey, m *manifest.Manifest) {
+// fly scans, for all that wait. It is detached: the first client to hang up must not fail the others. What ctx carries, such
+// as whose credentials the image is read with, stays.
+func (s *Queued) fly(ctx context.Context, f *flight, key resultKey, m *manifest.Manifest) {
 	q := s.queue
 	defer q.running.Done()
 	defer close(f.done)
-	f.report, f.err = s.scanInTurn(f, m)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(q.ctx, cancel)()
+	f.report, f.err = s.scanInTurn(ctx, f, m)
 
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -203,7 +211,7 @@ func (s *Queued) fly(f *flight, key resultKey, m *manifest.Manifest) {
 	}
 }
 
-func (s *Queued) scanInTurn(f *flight, m *manifest.Manifest) (report Report, err error) {
+func (s *Queued) scanInTurn(ctx context.Context, f *flight, m *manifest.Manifest) (report Report, err error) {
 	q := s.queue
 	log := q.log.With("scanner", s.name, "repo", f.repo, "digest", m.Digest.String())
 	defer func() {
@@ -218,7 +226,7 @@ func (s *Queued) scanInTurn(f *flight, m *manifest.Manifest) (report Report, err
 		}
 		log.Info("scanned", "took", took.Round(time.Millisecond).String(), "findings", len(report.Findings), "packages", report.Packages, "database", report.Database)
 	}()
-	if err := q.turns.enter(q.ctx, f.repo); err != nil {
+	if err := q.turns.enter(ctx, f.repo); err != nil {
 		return Report{}, fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
 	defer q.turns.leave()
@@ -226,7 +234,7 @@ func (s *Queued) scanInTurn(f *flight, m *manifest.Manifest) (report Report, err
 	defer q.metrics.running.Dec()
 
 	log.Info("scan begins", "waited", time.Since(f.began).Round(time.Millisecond).String())
-	report, err = s.scanner.Scan(q.ctx, Image{Repo: f.repo, Manifest: m})
+	report, err = s.scanner.Scan(ctx, Image{Repo: f.repo, Manifest: m})
 	if err != nil && !errors.Is(err, ErrUnknown) {
 		err = fmt.Errorf("%w: %w", ErrUnknown, err)
 	}

@@ -40,6 +40,9 @@ type Report struct {
 
 	// SBOM is the bill of materials that the scanner wrote beside its report, in CycloneDX; nil where it wrote none.
 	SBOM []byte
+
+	// SPDX is the same in SPDX; nil where it wrote none.
+	SPDX []byte
 }
 
 // Scanner is one way to scan an image. It is safe for concurrent use.

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/policy/manifest"
+	"github.com/sealgate/sealgate/verifier/predicate"
+	"github.com/sealgate/sealgate/verifier/scan"
+)
+
+// debianLayout writes an image of Debian 12 with openssl and bash as an OCI layout, for two platforms.
+func debianLayout(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "image")
+	put := func(mediaType string, raw []byte) map[string]any {
+		d := digest.FromBytes(raw)
+		path := filepath.Join(dir, "blobs", "sha256", d.Encoded())
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return map[string]any{"mediaType": mediaType, "digest": d, "size": len(raw)}
+	}
+	encode := func(value any) []byte {
+		raw, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	status := "Package: libssl3\nStatus: install ok installed\nSource: openssl\nVersion: 3.0.11-1~deb12u1\nArchitecture: amd64\nMaintainer: x <x@example.org>\nDescription: x\n\n" +
+		"Package: bash\nStatus: install ok installed\nVersion: 5.2.15-2\nArchitecture: amd64\nMaintainer: x <x@example.org>\nDescription: x\n\n"
+	var layer bytes.Buffer
+	w := tar.NewWriter(&layer)
+	for name, content := range map[string]string{"etc/os-release": "ID=debian\nVERSION_ID=\"12\"\n", "var/lib/dpkg/status": status} {
+		_ = w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content)), Typeflag: tar.TypeReg})
+		_, _ = w.Write([]byte(content))
+	}
+	_ = w.Close()
+	var images []any
+	for _, arch := range []string{"amd64", "arm64"} {
+		config := encode(map[string]any{"os": "linux", "architecture": arch, "rootfs": map[string]any{"type": "layers", "diff_ids": []any{digest.FromBytes(layer.Bytes())}}})
+		image := put(ocispec.MediaTypeImageManifest, encode(map[string]any{
+			"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest,
+			"config": put(ocispec.MediaTypeImageConfig, config), "layers": []any{put(ocispec.MediaTypeImageLayer, layer.Bytes())},
+		}))
+		image["platform"] = map[string]any{"os": "linux", "architecture": arch}
+		images = append(images, image)
+	}
+	index := encode(map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageIndex, "manifests": images})
+	if err := os.WriteFile(filepath.Join(dir, "index.json"), index, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// osvZip writes the records of an ecosystem.
+func osvZip(t *testing.T) string {
+	t.Helper()
+	var raw bytes.Buffer
+	z := zip.NewWriter(&raw)
+	for id, record := range map[string]string{
+		"CVE-2026-1": `"affected":[{"package":{"ecosystem":"Debian:12","name":"openssl"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"3.0.15-1~deb12u1"}]}]}],
+			"severity":[{"type":"CVSS_V3","score":"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}]`,
+		"CVE-2026-2": `"affected":[{"package":{"ecosystem":"Debian:12","name":"bash"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"}]}]}],
+			"severity":[{"type":"CVSS_V3","score":"CVSS:3.1/AV:L/AC:H/PR:H/UI:R/S:U/C:L/I:N/A:N"}]`,
+	} {
+		f, err := z.Create(id + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(f, `{"schema_version":"1.6.0","id":%q,"modified":"2026-11-20T00:00:00Z",%s}`, id, record)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "Debian.zip")
+	if err := os.WriteFile(path, raw.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestScanOfALayout(t *testing.T) {
+	t.Parallel()
+	layout, storage := debianLayout(t), t.TempDir()
+	sealgate := func(args ...string) (code int, stdout, stderr string) {
+		var out, complaints strings.Builder
+		code = run(t.Context(), append([]string{"scan", "--storage", storage}, args...), &out, &complaints)
+		return code, out.String(), complaints.String()
+	}
+	if code, out, stderr := sealgate(layout); code != 0 || !strings.Contains(out, "not looked up: 2 packages, as there is no database") {
+		t.Fatalf("without a database: got %d\n%s%s", code, out, stderr)
+	}
+	if code, _, stderr := sealgate("--update-database", osvZip(t)); code != 0 || !strings.Contains(stderr, "2 records of 1 ecosystems, the newest of 2026-11-20") {
+		t.Fatalf("the database was not made: got %d\n%s", code, stderr)
+	}
+
+	code, out, stderr := sealgate("--exit-code", "9", "--platform", "linux/arm64", layout)
+	if code != 9 || strings.Contains(out, "\x1b") || !strings.Contains(out, "findings  1 critical, 1 low") ||
+		!strings.Contains(out, "CRITICAL  CVE-2026-1     libssl3  3.0.11-1~deb12u1  3.0.15-1~deb12u1\nLOW       CVE-2026-2     bash     5.2.15-2          no fix\n") {
+		t.Errorf("got %d\n%s%s", code, out, stderr)
+	}
+	if code, out, _ := sealgate("--exit-code", "9", "--severity", "low", "--ignore-unfixed", layout); code != 0 || !strings.Contains(out, "findings  none") {
+		t.Errorf("with nothing left: got %d\n%s", code, out)
+	}
+
+	code, out, stderr = sealgate("-o", "json", layout)
+	var said scanJSON
+	if err := json.Unmarshal([]byte(out), &said); code != 0 || err != nil {
+		t.Fatalf("got %d, %v\n%s%s", code, err, out, stderr)
+	}
+	if len(said.Findings) != 2 || said.Findings[0].ID != "CVE-2026-1" || !*said.Findings[0].Fixed || *said.Packages != 2 || said.Digest == "" || said.Database == nil {
+		t.Errorf("got %+v", said)
+	}
+
+	for want, args := range map[string][]string{
+		"--format is none of table":                       {"-o", "xml", layout},
+		`--severity has "LOUD", which is none of`:         {"--severity", "loud", layout},
+		"--exit-code is not between 0 and 255":            {"--exit-code", "256", layout},
+		`no scanner is called "trivy"`:                    {"--scanner", "trivy", layout},
+		"there is no image for linux/s390x; there are li": {"--platform", "linux/s390x", layout},
+		"scan takes one image":                            {},
+	} {
+		if code, _, stderr := sealgate(args...); code != 2 || !strings.Contains(stderr, want) {
+			t.Errorf("%v: got %d %s, want 2 and %q", args, code, stderr, want)
+		}
+	}
+
+	blobs, err := filepath.Glob(filepath.Join(layout, "blobs", "sha256", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, blob := range blobs {
+		stat, err := os.Stat(blob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stat.Size() > 1024 { // the layer
+			if err := os.Truncate(blob, stat.Size()-512); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if code, out, stderr := sealgate(layout); code != 6 || !strings.Contains(stderr, "could not be scanned") {
+		t.Errorf("a layer was cut short: got %d\n%s%s", code, out, stderr)
+	}
+}
+
+// What GitHub's uploader wants: https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
+func TestSarifIsWhatGitHubTakes(t *testing.T) {
+	t.Parallel()
+	m, err := manifest.Parse([]byte(`{"schemaVersion":2,"config":{"mediaType":"x","digest":"`+digest.FromString("x").String()+`","size":1},"layers":[]}`), ocispec.MediaTypeImageManifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings := []policy.Finding{
+		{ID: "CVE-1", Package: "openssl", Version: "1", Severity: policy.Critical, CVSS: 9.8, FixedVersion: "2", Fix: policy.FixAvailable},
+		{ID: "CVE-1", Package: "libssl", Version: "1", Severity: policy.Critical, CVSS: 9.8},
+		{ID: "CVE-2", Package: "bash", Version: "5", Severity: policy.High, CVSS: 9.8}, // the distribution rates it lower than its score
+		{ID: "CVE-3", Package: "zlib", Version: "1", Severity: policy.Unknown},
+		{ID: "CVE-4", Package: "zlib", Version: "1", Severity: policy.Low},
+	}
+	r := scanResult{image: scan.Image{Repo: "prod/app", Manifest: m}, report: scan.Report{Scan: policy.Scan{Findings: findings}}}
+	var out bytes.Buffer
+	if err := r.print(&out, "sarif"); err != nil {
+		t.Fatal(err)
+	}
+	read, err := predicate.ReadReport(bytes.NewReader(out.Bytes())) // our own reader rates by the score, as GitHub does
+	if err != nil || len(read.Findings) != len(findings) {
+		t.Fatalf("got %+v, %v", read, err)
+	}
+	for i, f := range read.Findings {
+		want := findings[i].Severity
+		if want == policy.Unknown {
+			want = policy.Critical
+		}
+		if f.ID != findings[i].ID || f.Severity != want {
+			t.Errorf("got %s %s, want %s %s", f.ID, f.Severity, findings[i].ID, want)
+		}
+	}
+
+	var log sarifLog
+	if err := json.Unmarshal(out.Bytes(), &log); err != nil {
+		t.Fatal(err)
+	}
+	run, prints := log.Runs[0], map[string]bool{}
+	if log.Version != "2.1.0" || len(run.Tool.Driver.Rules) != 4 {
+		t.Errorf("got version %s and %d rules", log.Version, len(run.Tool.Driver.Rules))
+	}
+	for _, result := range run.Results {
+		print := result.Fingerprints["primaryLocationLineHash"]
+		if rule := run.Tool.Driver.Rules[result.RuleIndex]; rule.ID != result.RuleID || rule.HelpURI == "" || rule.Help.Text == "" || rule.ShortDescription.Text == "" {
+			t.Errorf("%s has the rule %+v", result.RuleID, rule)
+		}
+		if print == "" || prints[print] || len(result.Locations) != 1 || result.Locations[0].Physical.Artifact.URI != "prod/app" || result.Locations[0].Physical.Region.StartLine != 1 || result.Message.Text == "" {
+			t.Errorf("got %+v", result)
+		}
+		prints[print] = true
+	}
+}

@@ -1,0 +1,214 @@
+package embedded
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/policy/manifest"
+	"github.com/sealgate/sealgate/verifier/scan"
+	"github.com/sealgate/sealgate/verifier/scan/inventory"
+	"github.com/sealgate/sealgate/verifier/scan/osv"
+)
+
+func TestMain(m *testing.M) {
+	inventory.ServeChild()
+	os.Exit(m.Run())
+}
+
+// store is a registry's blobs in memory.
+type store map[digest.Digest][]byte
+
+func (s store) OpenBlob(_ context.Context, _ string, d digest.Digest) (io.ReadCloser, int64, error) {
+	raw, ok := s[d]
+	if !ok {
+		return nil, 0, errors.New("not found")
+	}
+	return io.NopCloser(bytes.NewReader(raw)), int64(len(raw)), nil
+}
+
+func (s store) add(mediaType string, raw []byte) ocispec.Descriptor {
+	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
+	s[d.Digest] = raw
+	return d
+}
+
+func (s store) image(t *testing.T, files map[string]string) scan.Image {
+	t.Helper()
+	var layer bytes.Buffer
+	w := tar.NewWriter(&layer)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		_ = w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name])), Typeflag: tar.TypeReg})
+		_, _ = w.Write([]byte(files[name]))
+	}
+	_ = w.Close()
+	config := fmt.Appendf(nil, `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[%q]}}`, digest.FromBytes(layer.Bytes()))
+	raw, err := json.Marshal(map[string]any{
+		"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest,
+		"config": s.add(ocispec.MediaTypeImageConfig, config), "layers": []any{s.add(ocispec.MediaTypeImageLayer, layer.Bytes())},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := manifest.Parse(raw, ocispec.MediaTypeImageManifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return scan.Image{Repo: "prod/app", Manifest: m}
+}
+
+// debian is an image with openssl and bash.
+var debian = map[string]string{
+	"etc/os-release": "ID=debian\nVERSION_ID=\"12\"\n",
+	"var/lib/dpkg/status": "Package: libssl3\nStatus: install ok installed\nSource: openssl\nVersion: 3.0.11-1~deb12u1\nArchitecture: amd64\nMaintainer: x <x@example.org>\nDescription: x\n\n" +
+		"Package: bash\nStatus: install ok installed\nVersion: 5.2.15-2\nArchitecture: amd64\nMaintainer: x <x@example.org>\nDescription: x\n\n",
+}
+
+// database makes one that knows of openssl in Debian.
+func database(t *testing.T, dir, id string) {
+	t.Helper()
+	record := fmt.Sprintf(`{"schema_version":"1.6.0","id":%q,"modified":"2026-11-20T00:00:00Z","published":"2026-11-01T00:00:00Z",
+		"affected":[{"package":{"ecosystem":"Debian:12","name":"openssl"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"3.0.15-1~deb12u1"}]}]}],
+		"severity":[{"type":"CVSS_V3","score":"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}]}`, id)
+	var raw bytes.Buffer
+	z := zip.NewWriter(&raw)
+	f, err := z.Create(id + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = f.Write([]byte(record))
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	from := filepath.Join(t.TempDir(), "Debian.zip")
+	if err := os.WriteFile(from, raw.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (osv.Importer{Now: time.Now}).Import(context.Background(), from, dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func workplace(t *testing.T) *scan.Workplace {
+	t.Helper()
+	w, err := scan.OpenWorkplace(filepath.Join(t.TempDir(), "scan"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func TestPackagesAreListedAndLookedUp(t *testing.T) {
+	s, dir := store{}, t.TempDir()
+	database(t, dir, "CVE-2026-1000")
+	scanner := New(Options{Blobs: s, Workplace: workplace(t), Database: dir, Version: "1.0"})
+	image := s.image(t, debian)
+	report, err := scanner.Scan(context.Background(), image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Findings) != 1 || report.Findings[0].ID != "CVE-2026-1000" || report.Findings[0].Package != "libssl3" || report.Findings[0].FixedVersion != "3.0.15-1~deb12u1" || report.Findings[0].Severity != policy.Critical {
+		t.Errorf("got %+v", report.Findings)
+	}
+	if report.Packages != 2 || !report.Counted || report.Scanner != Name || report.Version != "1.0" || !report.Database.Equal(time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)) || len(report.Unmatched) != 0 {
+		t.Errorf("got %+v", report.Scan)
+	}
+
+	before, err := scanner.Edition(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	database(t, dir, "CVE-2026-2000") // a newer database, while we run
+	after, err := scanner.Edition(context.Background())
+	if err != nil || before == after {
+		t.Errorf("a newer database is the same edition: %q, %v", after, err)
+	}
+	if report, err := scanner.Scan(context.Background(), image); err != nil || report.Findings[0].ID != "CVE-2026-2000" {
+		t.Errorf("got %+v, %v", report.Findings, err)
+	}
+}
+
+func TestWithoutADatabaseNothingIsClean(t *testing.T) {
+	s := store{}
+	report, err := New(Options{Blobs: s, Workplace: workplace(t)}).Scan(context.Background(), s.image(t, debian))
+	if err != nil || report.Packages != 0 || len(report.Unmatched) != 1 || !strings.Contains(report.Unmatched[0], "2 packages, as there is no database") {
+		t.Errorf("got %+v, %v", report.Scan, err)
+	}
+	_, err = New(Options{Blobs: s, Workplace: workplace(t), Database: t.TempDir()}).Scan(context.Background(), s.image(t, debian))
+	if !errors.Is(err, scan.ErrUnknown) {
+		t.Errorf("a database that is not there: got %v", err)
+	}
+}
+
+func TestThreat153_AnImageThatIsNotWhatItSaysIsNotScanned(t *testing.T) {
+	s, dir := store{}, t.TempDir()
+	database(t, dir, "CVE-1")
+	image := s.image(t, debian)
+	other := s.image(t, map[string]string{"etc/os-release": "ID=debian\nVERSION_ID=\"12\"\n"})
+	raw := strings.Replace(string(image.Manifest.Raw), image.Manifest.Config.Digest.String(), other.Manifest.Config.Digest.String(), 1)
+	m, err := manifest.Parse([]byte(raw), ocispec.MediaTypeImageManifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := New(Options{Blobs: s, Workplace: workplace(t), Database: dir}).Scan(context.Background(), scan.Image{Repo: "a", Manifest: m})
+	if !errors.Is(err, scan.ErrUnknown) {
+		t.Errorf("got %+v, %v", report.Scan, err)
+	}
+}
+
+// said is a scanner that says it saw something.
+type said struct{ scan.Report }
+
+func (s said) Scan(context.Context, scan.Image) (scan.Report, error) { return s.Report, nil }
+func (said) Edition(context.Context) (string, error)                 { return "1", nil }
+
+func TestThreat152_AScannerThatSawLessThanWeDoHasNotScanned(t *testing.T) {
+	s := store{}
+	files := maps.Clone(debian)
+	files["app/node_modules/left-pad/package.json"] = `{"name":"left-pad","version":"1.0.0"}`
+	image := s.image(t, files)
+	sbom := func(purls ...string) scan.Report {
+		var components []string
+		for _, purl := range purls {
+			components = append(components, fmt.Sprintf(`{"type":"library","name":"x","purl":%q}`, purl))
+		}
+		return scan.Report{Scan: policy.Scan{Counted: true, Packages: len(purls)}, SBOM: []byte(`{"components":[` + strings.Join(components, ",") + `]}`)}
+	}
+	ssl, bash, pad := "pkg:deb/debian/libssl3@3.0.11-1~deb12u1?arch=amd64", "pkg:deb/debian/bash@5.2.15-2?arch=amd64", "pkg:npm/left-pad@1.0.0"
+	for name, c := range map[string]struct {
+		report scan.Report
+		want   string // empty: it is taken
+	}{
+		"all of it":                       {sbom(ssl, bash, pad), ""},
+		"more than we do":                 {sbom(ssl, bash, pad, "pkg:golang/stdlib@1.26"), ""},
+		"nothing":                         {sbom(), "it did not see the package deb/"},
+		"not all of the operating system": {sbom(bash, pad), "it did not see the package deb/libssl3"},
+		"nothing of a language":           {sbom(ssl, bash), "it saw no package of npm"},
+		"as many as there are":            {scan.Report{Scan: policy.Scan{Counted: true, Packages: 2}}, ""},
+		"fewer than there are":            {scan.Report{Scan: policy.Scan{Counted: true, Packages: 1}}, "it saw 1 packages"},
+		"what it does not count":          {scan.Report{}, ""}, // which a policy refuses where nothing was found
+		"half a list":                     {scan.Report{SBOM: []byte(`{"components":[`)}, "its bill of materials cannot be read"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Compared{Scanner: said{c.report}, Blobs: s, Workplace: workplace(t)}.Scan(context.Background(), image)
+			if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, scan.ErrUnknown) || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
