@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,9 +22,9 @@ type gateway struct {
 	admin   string
 	dir     string
 	process *process
-
-	binary string
-	env    []string // beside what every child sees
+	binary  string     // empty: the one under test
+	env     []string   // beside what every child sees
+	inside  *namespace // nil: the machine's own network
 }
 
 // startGateway serves under a configuration. The listeners and the storage are the harness's; the rest is as written. The
@@ -38,7 +39,7 @@ func startGateway(t *testing.T, sections string, publicKeys ...string) *gateway 
 // newGateway is startGateway without the start.
 func newGateway(t *testing.T, sections string, publicKeys ...string) *gateway {
 	t.Helper()
-	g := &gateway{address: freeAddress(t), admin: freeAddress(t), dir: tempDir(t), binary: suite.sealgate}
+	g := &gateway{address: freeAddress(t), admin: freeAddress(t), dir: tempDir(t)}
 	for _, name := range append(publicKeys, "release") {
 		need(t, suite.keys).install(t, name, g.path(name+".pub"))
 	}
@@ -65,7 +66,11 @@ func (g *gateway) configure(t *testing.T, sections string) {
 // start serves until stop or the test's end.
 func (g *gateway) start(t *testing.T) {
 	t.Helper()
-	p, err := startProcess(filepath.Join(g.dir, "log"), g.env, g.binary, "serve", "--config", g.path("sealgate.yaml"))
+	name, args, env := g.program(), []string{"serve", "--config", g.path("sealgate.yaml")}, g.env
+	if g.inside != nil {
+		name, args, env = "/usr/sbin/ip", append([]string{"netns", "exec", g.inside.name, g.program()}, args...), append(slices.Clone(env), "HTTPS_PROXY=")
+	}
+	p, err := startProcess(filepath.Join(g.dir, "log"), env, name, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,9 +81,16 @@ func (g *gateway) start(t *testing.T) {
 			t.Logf("the gateway complained:\n%s\nits log ends with:\n%s", p.complaints(), p.tail())
 		}
 	})
-	if err := p.ready(func() bool { return answers("http://" + g.admin + "/readyz") }); err != nil {
+	if err := p.ready(func() bool { return answersTo(g.http(), "http://"+g.admin+"/readyz") }); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (g *gateway) program() string {
+	if g.binary != "" {
+		return g.binary
+	}
+	return suite.sealgate
 }
 
 // reload makes the gateway read its files again.
@@ -95,7 +107,7 @@ func (g *gateway) ref(image string) string { return g.address + "/" + image }
 // run runs another command of the binary under the same configuration.
 func (g *gateway) run(t *testing.T, args ...string) result {
 	t.Helper()
-	return command(t, g.env, g.binary, append(args, "--config", g.path("sealgate.yaml"))...)
+	return command(t, g.env, g.program(), append(args, "--config", g.path("sealgate.yaml"))...)
 }
 
 // publicKey is the file with the public half of the gateway's own key.
@@ -140,12 +152,20 @@ func (g *gateway) ask(t *testing.T, method, path string) *http.Response {
 		t.Fatal(err)
 	}
 	r.Header.Set("Accept", accept)
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := g.http().Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = resp.Body.Close() })
 	return resp
+}
+
+// http is a client that reaches the gateway.
+func (g *gateway) http() *http.Client {
+	if g.inside != nil {
+		return g.inside.client
+	}
+	return http.DefaultClient
 }
 
 // digest is what a tag names at the gateway, empty when nobody may pull it.

@@ -63,6 +63,13 @@ type faultyRegistry struct {
 
 func startFaultyRegistry(t *testing.T, behind *registry) *faultyRegistry {
 	t.Helper()
+	f := newFaultyRegistry(t, behind)
+	f.server.Start()
+	return f
+}
+
+func newFaultyRegistry(t *testing.T, behind *registry) *faultyRegistry {
+	t.Helper()
 	target, err := url.Parse(behind.url())
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +81,7 @@ func startFaultyRegistry(t *testing.T, behind *registry) *faultyRegistry {
 			panic(http.ErrAbortHandler) // as if the registry itself hung up
 		},
 	}
-	f.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	f.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f.hidesSignatures.Load() && (strings.Contains(r.URL.Path, "/manifests/sha256-") || strings.Contains(r.URL.Path, "/referrers/")) {
 			http.Error(w, "internal: db-7.internal is on fire", http.StatusInternalServerError)
 			return

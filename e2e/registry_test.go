@@ -64,8 +64,10 @@ func freeAddress(t *testing.T) string {
 }
 
 // answers reports that a URL answers with 200.
-func answers(url string) bool {
-	resp, err := http.Get(url)
+func answers(url string) bool { return answersTo(http.DefaultClient, url) }
+
+func answersTo(client *http.Client, url string) bool {
+	resp, err := client.Get(url)
 	if err != nil {
 		return false
 	}

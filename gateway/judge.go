@@ -20,6 +20,9 @@ type judgement struct {
 	evidence []digest.Digest // what the verdict rests on
 	err      error           // it could not be decided; the verdict is then the zero one, which denies
 	strict   bool            // audit mode does not change it
+
+	// remembered is set where a registry could not be asked: what the verdict rests on was attached at that time.
+	remembered time.Time
 }
 
 // judge says whether a manifest may be pulled. pinned says that the client named the digest itself.
@@ -46,14 +49,24 @@ func (g *Gateway) judge(ctx context.Context, re *Regime, repo string, pinned boo
 	found.Pinned, found.Index = pinned, m.IsIndex()
 	verdict := rule.Judge(s, found, time.Now())
 	if verdict.Admitted() {
-		return judgement{verdict: verdict, evidence: carriers(found)}
+		return judgement{verdict: verdict, evidence: carriers(found), remembered: found.Remembered}
 	}
-	return g.judgeThroughIndex(ctx, re, rule, s, found, verdict)
+	return onlyAdmits(s, g.judgeThroughIndex(ctx, re, rule, s, found, verdict))
+}
+
+// onlyAdmits makes of a refusal that rests on memory what it is: nobody can tell, for the signature that is missing may have
+// been attached since.
+func onlyAdmits(s policy.Subject, j judgement) judgement {
+	if j.err != nil || j.verdict.Admitted() || j.remembered.IsZero() {
+		return j
+	}
+	return judgement{err: fmt.Errorf("%s is not admitted by what was attached at %s, and the registry cannot be asked what is now", s, j.remembered.UTC().Format(time.RFC3339))}
 }
 
 // judgeThroughIndex gives a manifest the evidence of an index that lists it, was admitted once in the same repository, and
 // would be admitted now. Without such an index the manifest's own verdict stays.
 func (g *Gateway) judgeThroughIndex(ctx context.Context, re *Regime, rule *policy.Rule, s policy.Subject, own policy.Evidence, verdict policy.Verdict) judgement {
+	remembered := own.Remembered
 	for _, index := range g.ledger.Wholes(s.Repo, s.Digest) {
 		parent := policy.Subject{Repo: s.Repo, Digest: index}
 		m, err := g.whole(ctx, re, parent, s.Digest, true)
@@ -67,6 +80,7 @@ func (g *Gateway) judgeThroughIndex(ctx context.Context, re *Regime, rule *polic
 		if err != nil {
 			return judgement{err: fmt.Errorf("verify index %s: %w", parent, err)}
 		}
+		remembered = earlier(remembered, inherited.Remembered)
 		inherited.Pinned, inherited.Index = true, true // by the digest under which the ledger keeps it
 		if !rule.Judge(parent, inherited, time.Now()).Admitted() {
 			continue
@@ -76,10 +90,18 @@ func (g *Gateway) judgeThroughIndex(ctx context.Context, re *Regime, rule *polic
 		both.Attestations = slices.Concat(own.Attestations, inherited.Attestations)
 		both.Unread = slices.Concat(own.Unread, inherited.Unread)
 		if v := rule.Judge(s, both, time.Now()); v.Admitted() {
-			return judgement{verdict: v, evidence: carriers(both)}
+			return judgement{verdict: v, evidence: carriers(both), remembered: earlier(own.Remembered, inherited.Remembered)}
 		}
 	}
-	return judgement{verdict: verdict, evidence: carriers(own)}
+	return judgement{verdict: verdict, evidence: carriers(own), remembered: remembered}
+}
+
+// earlier is the earlier of two times, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // whole reads a manifest that the ledger says is made of a part, nil where it is not, or not there any more: the ledger's
@@ -123,7 +145,7 @@ func (j judgement) decision(re *Regime, repo string) ledger.Decision {
 	d := ledger.Decision{
 		ID: newID(), Time: time.Now().UTC(), Outcome: ledger.Deny,
 		Repo: repo, Policy: rule.Name(), PolicyVersion: re.Policy.Version(), Audit: rule.Audit() && !j.strict,
-		Reasons: j.verdict.Reasons(), Warnings: j.verdict.Warnings(), Evidence: j.evidence,
+		Reasons: j.verdict.Reasons(), Warnings: j.verdict.Warnings(), Evidence: j.evidence, Remembered: j.remembered,
 	}
 	switch {
 	case j.err != nil:

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/opencontainers/go-digest"
@@ -43,6 +44,9 @@ func (g *Gateway) enforce(x *exchange, action ledger.Action, subject digest.Dige
 
 	for _, warning := range d.Warnings {
 		warnClient(x.w, d, warning.Why)
+	}
+	if !d.Remembered.IsZero() {
+		warnClient(x.w, d, "judged by what was attached at "+d.Remembered.UTC().Format(time.RFC3339)+", the registry cannot be asked now")
 	}
 	switch {
 	case d.Outcome == ledger.Admit:
@@ -86,6 +90,9 @@ func (g *Gateway) tell(d ledger.Decision) {
 	}
 	if len(d.Reasons) > 0 {
 		attrs = append(attrs, slog.String("code", string(d.Reasons[0].Code)), slog.String("why", d.Reasons[0].Why))
+	}
+	if !d.Remembered.IsZero() {
+		attrs = append(attrs, slog.Time("remembered", d.Remembered))
 	}
 	if d.Cause != "" {
 		attrs = append(attrs, slog.String("cause", d.Cause))

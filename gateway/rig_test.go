@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -43,8 +44,9 @@ type rig struct {
 	regime     *gateway.Regime
 	ledger     *ledger.Ledger
 	layers     *inspect.Layers
-	decisions  string // the file
-	hangUp     func() // ends all connections of clients
+	bridge     time.Duration // how long outages are bridged; 0: not at all
+	decisions  string        // the file
+	hangUp     func()        // ends all connections of clients
 }
 
 // sealing is the policy of a gateway without a file: only what is sealed is pulled, what passes is sealed.
@@ -127,6 +129,9 @@ func (r *rig) enforce(trusted *signer.Key) {
 	plain, err := verifier.New(r.registries, []verifier.Authority{authority})
 	if err != nil {
 		r.t.Fatal(err)
+	}
+	if r.bridge > 0 {
+		plain = plain.WithMemory(r.ledger.Evidence([]byte("the tests' secret")), r.bridge)
 	}
 	needs := func(repo string) policy.Needs { return compiled.Rule(repo).Needs() }
 	r.regime = &gateway.Regime{

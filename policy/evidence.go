@@ -34,6 +34,12 @@ type Evidence struct {
 	// Signatures that verified, one entry for each signature and authority.
 	Signatures []Signature
 
+	// Remembered is set where the registry could not be asked what is attached: what is here was attached at that time.
+	Remembered time.Time
+
+	// Until is when it is no longer proven, because a certificate expires or a memory is too old. Zero is never.
+	Until time.Time
+
 	// Rejected is what was found and does not count. It explains a refusal; it never changes one.
 	Rejected []Rejection
 }

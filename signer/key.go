@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -27,6 +28,7 @@ type Key struct {
 	public      crypto.PublicKey
 	pkix        []byte
 	fingerprint string
+	secret      func(label string) ([]byte, error) // nil where the private half is not here
 }
 
 // NewKey wraps a private key: ECDSA on P-256, or RSA of at least 2048 bits with PKCS #1 v1.5. Both sign SHA-256, which
@@ -37,9 +39,16 @@ func NewKey(private crypto.Signer) (*Key, error) {
 	if _, ok := private.(*ecdsa.PrivateKey); ok {
 		random = nil // RFC 6979: one digest, one signature
 	}
-	return wrap(private.Public(), func(_ context.Context, sha256 []byte) ([]byte, error) {
+	k, err := wrap(private.Public(), func(_ context.Context, sha256 []byte) ([]byte, error) {
 		return private.Sign(random, sha256, crypto.SHA256)
 	})
+	if err != nil {
+		return nil, err
+	}
+	if der, err := x509.MarshalPKCS8PrivateKey(private); err == nil { // which fails for what is not a key itself
+		k.secret = func(label string) ([]byte, error) { return hkdf.Key(sha256.New, der, nil, label, sha256.Size) }
+	}
+	return k, nil
 }
 
 // Remote is a private key that somebody else keeps, such as a key management service. It is safe for concurrent use.
@@ -75,6 +84,16 @@ func wrap(public crypto.PublicKey, signHash func(context.Context, []byte) ([]byt
 	}
 	sum := sha256.Sum256(pkix)
 	return &Key{signHash: signHash, public: public, pkix: pkix, fingerprint: hex.EncodeToString(sum[:])}, nil
+}
+
+// Secret derives 32 bytes from the private half that whoever has it not cannot know, for a purpose that label names. ok is
+// false for a key that is kept elsewhere, such as in a key service.
+func (k *Key) Secret(label string) (secret []byte, ok bool) {
+	if k.secret == nil {
+		return nil, false
+	}
+	secret, err := k.secret(label)
+	return secret, err == nil
 }
 
 // Public is the public half.

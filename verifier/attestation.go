@@ -177,6 +177,7 @@ func (v *Verifier) attestation(s policy.Subject, evidence digest.Digest, payload
 	for _, p := range signers {
 		one.Authority, one.Signer, one.Vouched, one.Witness = p.authority, p.Signer, p.Time, p.Witness
 		f.attestations = append(f.attestations, one)
+		f.until = earliest(f.until, p.Until)
 	}
 	return f
 }

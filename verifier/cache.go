@@ -112,6 +112,9 @@ func (c *Cache) Verify(ctx context.Context, s policy.Subject) (policy.Evidence, 
 // Forget drops what is remembered of s, because something was attached to it or removed. A flight that is under way may have
 // looked before that: who waits for it gets its answer, but nobody who asks from now on, and it is not remembered.
 func (c *Cache) Forget(s policy.Subject) {
+	if v, ok := c.verifier.(interface{ Forget(policy.Subject) }); ok {
+		defer v.Forget(s) // also what it remembers longer
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e, ok := c.entries[s]; ok {
@@ -183,6 +186,9 @@ func (c *Cache) store(s policy.Subject, ev policy.Evidence, now time.Time) {
 	ttl := c.o.TTL
 	if len(ev.Signatures)+len(ev.Attestations) == 0 {
 		ttl = c.o.NoneTTL
+	}
+	if !ev.Until.IsZero() { // a span, so that no change of the clock makes it longer
+		ttl = min(ttl, ev.Until.Sub(now))
 	}
 	next := &entry{subject: s, evidence: ev, expires: now.Add(ttl), bytes: weigh(s, ev)}
 	if next.bytes > c.o.Bytes {

@@ -16,6 +16,8 @@ import (
 
 	"github.com/sealgate/sealgate/policy"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
@@ -31,6 +33,9 @@ type Proof struct {
 	// Time is the earliest time at which the signature existed, as a trusted log or timestamp authority says. Zero where
 	// nobody says it.
 	Time time.Time
+
+	// Until is when it is no longer proven: a path of certificates that must be valid now ends then. Zero is never.
+	Until time.Time
 
 	// Witness is who says the time, and the log that has the signature where it needs to be in one.
 	Witness policy.Witness
@@ -148,19 +153,51 @@ func (c *check) verify(entity verify.SignedEntity, a artifact) (Proof, error) {
 	if c.needs.log {
 		c.findInLog(entity, &proof.Witness)
 	}
+	if c.needs.now {
+		return c.untilExpiry(entity, proof)
+	}
+	return proof, nil
+}
+
+// untilExpiry says when the path ends by which a signature is valid now.
+func (c *check) untilExpiry(entity verify.SignedEntity, proof Proof) (Proof, error) {
+	content, err := entity.VerificationContent()
+	if err != nil || content.Certificate() == nil {
+		return Proof{}, failure(NotVerified, "has no certificate")
+	}
+	chains, err := chainsOf(time.Now(), content, c.material)
+	if err != nil || len(chains) == 0 {
+		return Proof{}, failure(NotVerified, "has no path to a trusted authority")
+	}
+	for _, certificate := range chains[0] {
+		proof.Until = earliest(proof.Until, certificate.NotAfter)
+	}
 	return proof, nil
 }
 
 // findInLog tells where in a trusted log a signature is that was proven to be in one. Entries of logs that nobody trusts may
 // stand beside; the library passes over them too.
 func (c *check) findInLog(entity verify.SignedEntity, w *policy.Witness) {
-	entries, _ := entity.TlogEntries() // they were read before
-	for _, entry := range entries {
-		if log, known := c.material.RekorLogs()[fmt.Sprintf("%x", entry.LogKeyID())]; known {
-			w.Log, w.LogIndex = oneLine(log.BaseURL), entry.LogIndex()
+	for _, entry := range placesInLogs(entity) {
+		if log, known := c.material.RekorLogs()[hex.EncodeToString(entry.GetLogId().GetKeyId())]; known {
+			w.Log, w.LogIndex = oneLine(log.BaseURL), entry.GetLogIndex()
 			return
 		}
 	}
+}
+
+// placesInLogs are an entity's log entries as they came: a bundle's own method would parse what is in them again.
+func placesInLogs(entity verify.SignedEntity) (all []*protorekor.TransparencyLogEntry) {
+	if b, ok := entity.(interface {
+		GetVerificationMaterial() *protobundle.VerificationMaterial
+	}); ok {
+		return b.GetVerificationMaterial().GetTlogEntries()
+	}
+	entries, _ := entity.TlogEntries() // they were read before
+	for _, entry := range entries {
+		all = append(all, entry.TransparencyLogEntry())
+	}
+	return all
 }
 
 func (c *check) decide(entity verify.SignedEntity, a artifact) (*verify.VerificationResult, error) {

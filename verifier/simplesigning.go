@@ -183,6 +183,7 @@ func signedBy(all []proven, s policy.Subject, evidence digest.Digest) (f finding
 		f.signatures = append(f.signatures, policy.Signature{
 			Authority: p.authority, Signer: p.Signer, Time: p.Time, Witness: p.Witness, Signed: s.Digest, Evidence: evidence,
 		})
+		f.until = earliest(f.until, p.Until)
 	}
 	return f
 }

@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"time"
 	"unicode"
 
 	"github.com/opencontainers/go-digest"
@@ -40,6 +41,8 @@ type Verifier struct {
 	sameRepository func(repo, reference string) bool
 	needs          func(repo string) policy.Needs // nil for none
 	large          chan struct{}                  // held while one large attestation is in memory
+	memory         Memory                         // nil: outages are not bridged
+	bridge         time.Duration                  // how long an outage is bridged
 
 	enough func(s policy.Subject, signatures []policy.Signature) bool // nil: never
 }
@@ -69,7 +72,11 @@ func (v *Verifier) WithSameRepository(same func(repo, reference string) bool) *V
 //
 // An error is an [UndecidedError]: it could not be found out what is attached. It never means that nothing is there.
 func (v *Verifier) Verify(ctx context.Context, s policy.Subject) (policy.Evidence, error) {
-	ev, err := v.verify(ctx, s)
+	verify := v.verify
+	if v.memory != nil {
+		verify = v.verifyBridged
+	}
+	ev, err := verify(ctx, s)
 	if err != nil {
 		return policy.Evidence{}, &UndecidedError{Subject: s, Cause: err}
 	}
@@ -144,11 +151,12 @@ type findings struct {
 	attestations []policy.Attestation
 	unread       []policy.Rejection
 	rejected     []policy.Rejection
+	until        time.Time // until when what was proven is, zero for ever
 }
 
 func (f findings) evidence() policy.Evidence {
 	f.attachedAs(policy.FormatReferrer) // the places that have a format of their own said so
-	return policy.Evidence{Signatures: f.signatures, Attestations: f.attestations, Unread: f.unread, Rejected: f.rejected}
+	return policy.Evidence{Signatures: f.signatures, Attestations: f.attestations, Unread: f.unread, Rejected: f.rejected, Until: f.until}
 }
 
 func join(all []findings) (sum findings) {
@@ -157,6 +165,7 @@ func join(all []findings) (sum findings) {
 		sum.attestations = append(sum.attestations, f.attestations...)
 		sum.unread = append(sum.unread, f.unread...)
 		sum.rejected = append(sum.rejected, f.rejected...)
+		sum.until = earliest(sum.until, f.until)
 	}
 	return sum
 }

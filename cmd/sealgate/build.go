@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/sealgate/sealgate/gateway"
 	"github.com/sealgate/sealgate/gateway/clients"
+	"github.com/sealgate/sealgate/gateway/ledger"
 	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/signer"
@@ -22,6 +23,7 @@ type builder struct {
 
 	registries []standingRegistry
 	layers     *inspect.Layers         // what was found in layers; nil remembers nothing
+	ledger     *ledger.Ledger          // which remembers evidence; nil remembers none
 	queue      *scan.Queue             // where scans wait; nil: nothing is scanned
 	workplace  *scan.Workplace         // and where they are done
 	doors      map[string]standingDoor // where adapters pull what they scan, by address
@@ -101,7 +103,6 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		b.drop(made)
 		return nil, Problems{l.problem("authorities", "%v", err)}
 	}
-
 	sealers, err := openSealers(&l.Config, signerKeys, registries)
 	if err != nil {
 		b.drop(made)
@@ -109,6 +110,9 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	}
 	made.Prover, made.Bases = proven.WithSameRepository(sameRepository(registries)), bases
 	proven = made.Prover.WithNeeds(needs(compiled))
+	if bridge := l.Config.Verification.OutageTTL; b.ledger != nil && bridge > 0 {
+		proven = proven.WithMemory(b.ledger.Evidence(memorySecret(l, signerKeys)), bridge)
+	}
 	if !b.alone { // who asks for one image wants to see all that there is
 		proven = proven.WithEnough(func(s policy.Subject, found []policy.Signature) bool { return compiled.Rule(s.Repo).Enough(s, found) })
 	}
@@ -129,6 +133,20 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		}
 	}
 	return made, nil
+}
+
+// memorySecret authenticates what is remembered of evidence, with what is derived from a signing key: who has that can seal
+// images in any case, and gains nothing by forging memories. Without a key of our own there is none, and what is remembered
+// ends with the process.
+func memorySecret(l *Loaded, keys map[string]*signer.Key) []byte {
+	for _, s := range l.Config.Signers {
+		if key := keys[s.Name]; key != nil {
+			if secret, ok := key.Secret("sealgate ledger evidence"); ok {
+				return secret
+			}
+		}
+	}
+	return nil
 }
 
 // sameRepository takes a signature for a repository's under the name that clients use and under the one that the registry

@@ -609,6 +609,11 @@ type Verification struct {
 	// signature that was removed still count. Default 1m.
 	CacheTTL time.Duration `mapstructure:"cache_ttl"`
 
+	// OutageTTL is how long what is attached to an image is believed while the registry behind the gateway cannot be asked
+	// what is attached now, up to 168h: so long a removed signature may count, and a newer scan be missed, in an outage. 0s
+	// decides nothing in an outage. Default 1h.
+	OutageTTL time.Duration `mapstructure:"outage_ttl"`
+
 	// CacheEntries is how many images are remembered. Default 100000.
 	CacheEntries int `mapstructure:"cache_entries"`
 }
@@ -636,7 +641,7 @@ func defaults() Config {
 		Registries:   []Registry{{Name: "local", Embedded: true, Credentials: Credentials{word: noCredentials}}},
 		Authorities:  []Authority{{Name: "gateway", Signer: "gateway"}},
 		Signers:      []Signer{{Name: "gateway", Formats: Formats{"auto"}}},
-		Verification: Verification{CacheTTL: time.Minute, CacheEntries: 100_000},
+		Verification: Verification{CacheTTL: time.Minute, OutageTTL: time.Hour, CacheEntries: 100_000},
 		Policies: []policy.Document{{
 			Name:         "default",
 			Repositories: []string{"**"},

@@ -259,6 +259,8 @@ func TestContentThatContradictsItselfIsRefusedWithItsLine(t *testing.T) {
 		{"a token without a PIN", onePolicy + "signers: [{name: gateway, pkcs11: {module: m, token: a, label: b}}]\n", ":5: signers[0].pkcs11: has neither pin_env nor pin_file"},
 		{"two places for a PIN", onePolicy + "signers: [{name: gateway, pkcs11: {module: m, token: a, label: b, pin_file: c, pin_env: D}}]\n", ":5: signers[0].pkcs11.pin_env: contradicts pin_file"},
 		{"a PIN itself", onePolicy + "signers: [{name: gateway, pkcs11: {module: m, token: a, label: b, pin_env: \"1234\"}}]\n", ":5: signers[0].pkcs11.pin_env: is not the name of a variable; write the name, never the PIN itself"},
+		{"an outage for ever", onePolicy + "verification: {outage_ttl: 169h}\n", ":5: verification.outage_ttl: must be between 0s, which decides nothing in an outage, and 168h"},
+		{"a negative outage", onePolicy + "verification: {outage_ttl: -1s}\n", ":5: verification.outage_ttl: must be between 0s"},
 		{"a cache for ever", onePolicy + "verification: {cache_ttl: 24h}\n", ":5: verification.cache_ttl: must be between 1s and 1h"},
 		{"a cache of nothing", onePolicy + "verification: {cache_entries: 0}\n", ":5: verification.cache_entries: must be between"},
 	} {

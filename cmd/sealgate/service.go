@@ -29,6 +29,12 @@ const (
 	maxHeaderBytes    = 64 << 10
 	drainTimeout      = 30 * time.Second // for requests under way when we stop
 	layerMemory       = 64 << 20         // bytes of what is remembered of layers' content
+
+	maxStreams   = 100             // of one connection of HTTP/2 at a time: docker and containerd open a handful
+	maxFrame     = 256 << 10       // bytes, of HTTP/2
+	pingAfter    = 2 * time.Minute // without a frame; whoever does not answer in pingTimeout is gone
+	pingTimeout  = 15 * time.Second
+	writeTimeout = time.Minute // in which a connection of HTTP/2 must take some bytes
 )
 
 // service is a running gateway with its two listeners. Everything that it has open is closed by [service.stop].
@@ -84,7 +90,7 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 	}
 	queue := scan.NewQueue(scan.QueueOptions{Log: s.log, Metrics: metrics})
 	s.reloader = &reloader{
-		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv, layers: layers, queue: queue, workplace: workplace},
+		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv, layers: layers, ledger: memory, queue: queue, workplace: workplace},
 		log: s.log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
 	}
 	made, err := s.reloader.start(loaded)
@@ -139,6 +145,11 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 	s.public = &http.Server{
 		Handler:           s.refuseWhileDraining(s.Gateway),
 		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: quiet,
+	}
+	s.public.HTTP2 = &http.HTTP2Config{
+		MaxConcurrentStreams: maxStreams, MaxReadFrameSize: maxFrame, MaxDecoderHeaderTableSize: 4 << 10,
+		MaxReceiveBufferPerConnection: 1 << 20, MaxReceiveBufferPerStream: 1 << 20,
+		SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: writeTimeout,
 	}
 	s.admin = &http.Server{
 		Handler:           s.adminHandler(metrics),

@@ -40,7 +40,10 @@ func openStudy(source *configSource, typed string) (*study, error) {
 }
 
 func (s *study) open(typed string) (err error) {
-	b := &builder{getenv: os.Getenv, alone: true}
+	// What serve remembers is read; what this command learns is forgotten.
+	s.memory = ledger.OpenToRead(ledgerDirectory(&s.loaded.Config), ledger.Options{})
+	s.closers = append(s.closers, s.memory.Close)
+	b := &builder{getenv: os.Getenv, alone: true, ledger: s.memory}
 	if s.made, err = b.build(s.loaded); err != nil {
 		return err
 	}
@@ -52,9 +55,6 @@ func (s *study) open(typed string) (err error) {
 		return err
 	}
 
-	// What serve remembers is read; what this command learns is forgotten.
-	s.memory = ledger.OpenToRead(ledgerDirectory(&s.loaded.Config), ledger.Options{})
-	s.closers = append(s.closers, s.memory.Close)
 	s.gateway = gateway.New(gateway.Options{
 		Ledger: s.memory, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), ExternalURL: s.loaded.Config.Listen.ExternalURL,
 	})

@@ -413,6 +413,9 @@ func (v *validator) verification(c Verification) {
 	if c.CacheTTL < time.Second || c.CacheTTL > time.Hour {
 		v.add("verification.cache_ttl", "must be between 1s and 1h")
 	}
+	if c.OutageTTL < 0 || c.OutageTTL > 7*24*time.Hour {
+		v.add("verification.outage_ttl", "must be between 0s, which decides nothing in an outage, and 168h")
+	}
 	if c.CacheEntries < 1 || c.CacheEntries > 10_000_000 {
 		v.add("verification.cache_entries", "must be between 1 and 10000000")
 	}

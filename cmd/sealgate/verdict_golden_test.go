@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/sealgate/sealgate/gateway/ledger"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/verifier"
+	"github.com/spf13/cobra"
 )
 
 // The JSON of verify and inspect is a promise: a change of these files is a change of it.
@@ -274,4 +276,26 @@ func anInspection() inspection {
 		Platforms: []platformLooked{{"linux/amd64", l}, {"linux/arm64", rooted}, {"windows/amd64", gone}}, Omitted: 1,
 		Claims: []claim{{About: digestOf("b"), Manifest: digestOf("f"), Predicates: []string{"https://spdx.dev/Document", policy.Provenance1}}, {About: digestOf("c"), Manifest: digestOf("0"), Predicates: []string{}, Error: "not found"}},
 	}
+}
+
+// Programs read every result in one way: --format json, short -o json.
+func TestEveryCommandWithAResultPrintsJSON(t *testing.T) {
+	t.Parallel()
+	without := []string{ // what they print is no result, or of a format of its own
+		"sealgate", "sealgate serve", "sealgate demo", "sealgate keys", "sealgate config", "sealgate config schema", "sealgate clients",
+	}
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		for _, below := range cmd.Commands() {
+			walk(below)
+		}
+		flag := cmd.Flags().Lookup("format")
+		switch listed := slices.Contains(without, cmd.CommandPath()); {
+		case listed && flag != nil:
+			t.Errorf("%s has --format, take it off the list", cmd.CommandPath())
+		case !listed && !cmd.Hidden && (flag == nil || flag.Shorthand != "o"):
+			t.Errorf("%s has no --format with the short form -o", cmd.CommandPath())
+		}
+	}
+	walk(newRoot(new(bool)))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -64,6 +65,9 @@ type verdict struct {
 	Warnings      []policy.Reason `json:"warnings"`
 	Evidence      []digest.Digest `json:"evidence"`        // the manifests that it rests on
 	Cause         string          `json:"cause,omitempty"` // why it is undecided
+
+	// Remembered is set in an outage: the registry could not be asked, and the outcome rests on what was attached then.
+	Remembered time.Time `json:"remembered,omitzero"`
 
 	Attached  attached          `json:"attached"`
 	Platforms []platformVerdict `json:"platforms,omitempty"` // of an index
@@ -144,7 +148,7 @@ func newVerdict(ref reference, d ledger.Decision) verdict {
 		Image: ref.typed, Repo: d.Repo, Reference: ref.asked(), Digest: d.Digest,
 		Outcome: d.Outcome, Audit: d.Audit, Policy: d.Policy, PolicyVersion: d.PolicyVersion,
 		Reasons: fixed(d.Reasons, ref, d.Digest), Warnings: fixed(d.Warnings, ref, d.Digest),
-		Evidence: append([]digest.Digest{}, d.Evidence...), Cause: d.Cause,
+		Evidence: append([]digest.Digest{}, d.Evidence...), Cause: d.Cause, Remembered: d.Remembered,
 	}
 }
 
@@ -173,6 +177,9 @@ func (v verdict) tree(p painter) *tree {
 	drawReasons(t, p, "reason", v.Reasons)
 	drawReasons(t, p, "warning", v.Warnings)
 	t.row("cause", plain(v.Cause))
+	if !v.Remembered.IsZero() {
+		t.row("memory", "the registry cannot be asked; this is by what was attached at "+v.Remembered.UTC().Format(time.RFC3339))
+	}
 	v.Attached.draw(t, p)
 	if len(v.Platforms) > 0 {
 		below := t.add("platforms, once this was pulled")

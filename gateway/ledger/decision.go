@@ -61,6 +61,10 @@ type Decision struct {
 	// Evidence lists the manifests that carry what the verdict rests on, and for a push the seal.
 	Evidence []digest.Digest `json:"evidence,omitempty"`
 
+	// Remembered is set where the registry could not be asked what is attached: the verdict rests on what was attached at
+	// that time.
+	Remembered time.Time `json:"remembered,omitzero"`
+
 	// Cause is why an undecided request could not be decided. It is for the log alone: clients never see it.
 	Cause string `json:"cause,omitempty"`
 }

@@ -260,6 +260,17 @@ func (s *store) later(change func(*sql.Tx) error) {
 	}
 }
 
+// soon queues a change. It waits for room, where later drops.
+func (s *store) soon(change func(*sql.Tx) error) {
+	if s == nil || s.writes == nil {
+		return
+	}
+	select {
+	case s.writes <- write{change: change}:
+	case <-s.stopped:
+	}
+}
+
 // now makes a change, after those that are queued, and waits until it is made.
 func (s *store) now(change func(*sql.Tx) error) error {
 	if s == nil || s.writes == nil {

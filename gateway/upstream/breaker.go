@@ -11,7 +11,14 @@ import (
 
 // ErrResting says that a registry was not asked, because it failed again and again just before. It is neither an answer
 // nor an absence.
-var ErrResting = errors.New("the registry failed repeatedly and is left alone for a moment")
+var ErrResting error = resting{}
+
+type resting struct{}
+
+func (resting) Error() string { return "the registry failed repeatedly and is left alone for a moment" }
+
+// Unavailable is [StatusError.Unavailable].
+func (resting) Unavailable() bool { return true }
 
 // breaker leaves a registry alone that does not answer: after so many failures in a row nothing is sent for a while, and
 // then one request finds out whether that is over. Who waits for a registry that is down holds a connection and a client's

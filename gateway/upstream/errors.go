@@ -53,6 +53,12 @@ func (e *StatusError) NotFound() bool { return e.Status == http.StatusNotFound }
 // Is makes a 404 an [ErrNotFound].
 func (e *StatusError) Is(target error) bool { return target == ErrNotFound && e.NotFound() }
 
+// Unavailable reports that the registry could not answer now, as a [StatusError] of 429 or 5xx says, and every failure on the
+// way there. Errors of that kind have this method for packages that cannot name them.
+func (e *StatusError) Unavailable() bool {
+	return e.Status >= 500 || e.Status == http.StatusTooManyRequests || e.Status == http.StatusRequestTimeout
+}
+
 // statusError reads the error that an answer is, and closes it.
 func statusError(resp *http.Response) *StatusError {
 	e := &StatusError{Status: resp.StatusCode}
@@ -108,3 +114,6 @@ type wireError struct{ err error }
 
 func (e *wireError) Error() string { return clean(e.err.Error()) }
 func (e *wireError) Unwrap() error { return e.err }
+
+// Unavailable is [StatusError.Unavailable].
+func (e *wireError) Unavailable() bool { return true }
