@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
@@ -9,17 +10,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 )
 
-// sigstore is a whole Sigstore on loopback, of the programs that the public instance runs: Fulcio issues certificates to whom
-// our issuer vouches for, the timestamp authority says the time, and Rekor v2 logs. cosign 2 does not know Rekor v2 and has a log
-// of ours: see [rekor1]. A certificate log is missing.
+// sigstore is a whole Sigstore on this machine alone, of the programs that the public instance runs: Fulcio issues certificates
+// to whom our issuer vouches for, the timestamp authority says the time, and Rekor v2 logs. cosign 2 does not know Rekor v2 and
+// has a log of ours: see [rekor1]. A certificate log is missing.
 type sigstore struct {
 	dir                      string
 	issuer                   *issuer
@@ -92,15 +96,30 @@ func (s *sigstore) start(name, ready string, args ...string) error {
 	return p.ready(func() bool { return answers(ready) })
 }
 
+// startTimestamp starts the timestamp authority in a network of its own, because it serves its metrics to everybody on a port
+// that nobody can choose. It is reached by its socket.
 func (s *sigstore) startTimestamp() error {
-	free, err := ports(1)
+	socket := s.path("timestamp.sock")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	s.timestamp = "http://127.0.0.1:" + free[0]
-	err = s.start("timestamp", s.timestamp+"/api/v1/timestamp/certchain", "serve", "--host", "127.0.0.1", "--port", free[0],
-		"--timestamp-signer", "memory", "--disable-ntp-monitoring")
+	s.timestamp = "http://" + listener.Addr().String()
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "timestamp"}) },
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}},
+		ErrorLog: log.New(io.Discard, "", 0), // until the socket is there
+	}
+	go func() { _ = http.Serve(listener, proxy) }()
+
+	p, err := startProcess(s.path("timestamp.log"), nil, "/usr/bin/unshare", "--net", suite.tools["timestamp"], "serve",
+		"--scheme", "unix", "--socket-path", socket, "--timestamp-signer", "memory", "--disable-ntp-monitoring")
 	if err != nil {
+		return err
+	}
+	if err := p.ready(func() bool { return answers(s.timestamp + "/api/v1/timestamp/certchain") }); err != nil {
 		return err
 	}
 	chain, err := fetch(s.timestamp + "/api/v1/timestamp/certchain")
@@ -182,7 +201,7 @@ func (s *sigstore) writeRoots() error {
 	begin := time.Now().Add(-2 * time.Hour).UTC().Format(time.RFC3339)
 	lapse := time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)
 	fulcio := "url=" + s.fulcio + ",certificate-chain=" + s.path("fulcio.pem") + ",start-time=" + begin
-	log := func(key string) string {
+	logged := func(key string) string {
 		return "url=http://" + rekorName + ",public-key=" + s.path(key+".pub") + ",start-time=" + begin + ",origin=" + rekorName
 	}
 	var errs []error
@@ -195,10 +214,10 @@ func (s *sigstore) writeRoots() error {
 		errs = append(errs, s.cosign(append(args, "--tsa", "url="+s.timestamp+"/api/v1/timestamp,certificate-chain="+s.path("timestamp.pem")+",start-time="+begin, "--out", s.roots[name])...))
 	}
 	first := "url=" + s.log.url + ",public-key=" + s.path("rekor1.pub") + ",start-time=" + begin
-	root(wholeRoot, fulcio, log("rekor"), first)
-	root(lapsedRoot, fulcio+",end-time="+lapse, log("rekor"), first)
-	root(foreignLogRoot, fulcio, log("foreign"))
-	root(foreignCARoot, strings.Replace(fulcio, "fulcio.pem", "timestamp.pem", 1), log("rekor"), first)
+	root(wholeRoot, fulcio, logged("rekor"), first)
+	root(lapsedRoot, fulcio+",end-time="+lapse, logged("rekor"), first)
+	root(foreignLogRoot, fulcio, logged("foreign"))
+	root(foreignCARoot, strings.Replace(fulcio, "fulcio.pem", "timestamp.pem", 1), logged("rekor"), first)
 
 	service := ",api-version=%d,start-time=" + begin + ",operator=acme"
 	s.signingConfig = s.path("signing-config.json")

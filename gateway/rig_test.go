@@ -116,7 +116,7 @@ func newKey(t testing.TB) *signer.Key {
 func (r *rig) enforce(trusted *signer.Key) {
 	r.t.Helper()
 	compiled, err := policy.Compile(r.policies, policy.Known{
-		Authorities: map[string]string{"gateway": trusted.Fingerprint()}, Signers: map[string]string{"gateway": r.key.Fingerprint()},
+		Authorities: map[string]string{"gateway": trusted.Fingerprint()}, Signers: map[string]string{"gateway": r.key.Fingerprint()}, Scanners: map[string]string{"a": "1", "b": "2"},
 		Groups: r.groupNames(),
 	})
 	if err != nil {

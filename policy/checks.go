@@ -111,6 +111,14 @@ var checks = []check{
 		name: CheckFuture, code: FromTheFuture, needs: ofConfig, action: func(d *ImageDocument) *string { return &d.Future },
 		why: func(_ *Rule, image Image, at time.Time) string { return whyFuture(image.Config.Created, at) },
 		fix: "set the clock of the machine that builds, or SOURCE_DATE_EPOCH",
+	}, {
+		name: CheckPlatform, code: AnotherPlatform, needs: ofBoth, action: func(d *ImageDocument) *string { return &d.Platform },
+		why: func(_ *Rule, image Image, _ time.Time) string { return whyPlatform(image) },
+		fix: "build it for the platform that it names: docker build --platform",
+	}, {
+		name: CheckHistory, code: AnotherHistory, needs: ofConfig, action: func(d *ImageDocument) *string { return &d.History },
+		why: func(_ *Rule, image Image, _ time.Time) string { return whyHistory(image) },
+		fix: "build it again with a tool that writes one entry of history for each layer, or none at all",
 	},
 }
 
@@ -137,6 +145,7 @@ func (r *Rule) ImageNeeds() ImageNeeds {
 	if r == nil || r.push == nil {
 		return all
 	}
+	all.Sizes = r.push.Image.MaxBytes > 0
 	all.Layers = r.scan != nil // what cannot be read in one way cannot be scanned
 	for i := range checks {
 		if c := &checks[i]; c.does(&r.push.Image) != allow {
@@ -164,7 +173,12 @@ func (r *Rule) judgeImage(s Subject, image Image, at time.Time) (reasons, warnin
 		if action == allow {
 			continue
 		}
-		why := r.whyNot(c, image, at)
+		why, excepted := r.whyNot(c, image, at)
+		if excepted != "" { // what an exception lets pass is in the decision all the same
+			warnings = append(warnings, Reason{
+				Code: CheckExcepted, Requirement: "image " + string(c.name), Subject: s.Digest.String(), Why: shortened("excepted: "+excepted, maxReason), Fix: c.fix,
+			})
+		}
 		if why == "" {
 			continue
 		}
@@ -204,37 +218,39 @@ func (r *Rule) uninspectable(s Subject, image Image) *Reason {
 	return reason
 }
 
-// whyNot says why a check fails, empty when it does not, or an exception covers all that it found.
-func (r *Rule) whyNot(c *check, image Image, at time.Time) string {
+// whyNot says why a check fails, and what of it exceptions cover. Both are empty when it does not.
+func (r *Rule) whyNot(c *check, image Image, at time.Time) (why, excepted string) {
+	all := r.excepted(ImageFinding{Check: c.name}, at)
 	if c.why != nil {
-		if r.excepted(ImageFinding{Check: c.name}, at) {
-			return ""
+		why = c.why(r, image, at)
+		if all {
+			return "", why
 		}
-		return c.why(r, image, at)
+		return why, ""
 	}
 
-	var left []ImageFinding
+	var findings, left, covered []ImageFinding
 	omitted := 0
 	if image.Config != nil {
-		left = r.unexcepted(left, c.name, image.Config.Findings, at)
+		findings = image.Config.Findings
 	}
 	if image.Content != nil {
-		left = r.unexcepted(left, c.name, image.Content.Findings, at)
+		findings = slices.Concat(findings, image.Content.Findings)
 		omitted = image.Content.Omitted[c.name]
-		if omitted > 0 && r.excepted(ImageFinding{Check: c.name}, at) {
-			omitted = 0
-		}
 	}
-	return c.list(left, omitted)
-}
-
-func (r *Rule) unexcepted(left []ImageFinding, name Check, findings []ImageFinding, at time.Time) []ImageFinding {
 	for _, f := range findings {
-		if f.Check == name && !r.excepted(f, at) {
+		switch {
+		case f.Check != c.name:
+		case r.excepted(f, at):
+			covered = append(covered, f)
+		default:
 			left = append(left, f)
 		}
 	}
-	return left
+	if all {
+		return c.list(left, 0), c.list(covered, omitted)
+	}
+	return c.list(left, omitted), c.list(covered, 0)
 }
 
 // list words findings: the first of them, and how many more there are.
@@ -314,6 +330,30 @@ func whyFuture(created, at time.Time) string {
 		return ""
 	}
 	return "it says that it was made at " + created.UTC().Format(time.RFC3339) + ", which is yet to come"
+}
+
+// whyPlatform holds what an image says that it runs on against what it has to run.
+func whyPlatform(image Image) string {
+	says := Printable(image.Config.OS + "/" + image.Config.Architecture)
+	switch programs := image.Content.Programs; {
+	case len(programs) == 0:
+		return "" // scripts and data run anywhere
+	case image.Config.OS != "linux":
+		return "it says that it is for " + says + ", and has programs for linux"
+	case image.Content.Program != "" && image.Content.Program != image.Config.Architecture:
+		return "it says that it is for " + says + ", and starts a program for " + image.Content.Program
+	case image.Content.Program == "" && !slices.Contains(programs, image.Config.Architecture):
+		return "it says that it is for " + says + ", and its programs are for " + strings.Join(programs, ", ")
+	}
+	return ""
+}
+
+// whyHistory holds an image's history against its layers. A history is a claim, but one that people go by.
+func whyHistory(image Image) string {
+	if told := image.Config.HistoryLayers; told >= 0 && told != image.Layers {
+		return fmt.Sprintf("its history tells of %d layers, and it has %d", told, image.Layers)
+	}
+	return ""
 }
 
 // whyBase holds the layers' digests against the approved ones. Annotations and names do not count: anybody can write them.
@@ -401,7 +441,7 @@ func (r *Rule) compileImage(image *ImageDocument, known Known, fault func(path, 
 		r.compileBase(image.Base, known, fault)
 	}
 	for i, e := range image.Exceptions {
-		r.compileException(e, func(key, format string, args ...any) {
+		r.compileException(e, known, func(key, format string, args ...any) {
 			fault(fmt.Sprintf("%s.exceptions[%d]%s", path, i, key), format, args...)
 		})
 	}
@@ -441,7 +481,7 @@ func (r *Rule) compileBase(doc *BaseDocument, known Known, fault func(path, form
 	}
 }
 
-func (r *Rule) compileException(doc ExceptionDocument, fault func(key, format string, args ...any)) {
+func (r *Rule) compileException(doc ExceptionDocument, known Known, fault func(key, format string, args ...any)) {
 	e := exception{check: Check(doc.Check)}
 	c := checkNamed(e.check)
 	if c == nil {
@@ -457,7 +497,7 @@ func (r *Rule) compileException(doc ExceptionDocument, fault func(key, format st
 		}
 		e.path = &path
 	}
-	until, err := endOf(doc.Until)
+	until, err := known.exceptedUntil(doc.Until)
 	if err != nil {
 		fault(".until", "%w", err)
 	}
@@ -466,6 +506,21 @@ func (r *Rule) compileException(doc ExceptionDocument, fault func(key, format st
 		fault(".reason", "is missing; say why, for whoever reviews it")
 	}
 	r.exceptions = append(r.exceptions, e)
+}
+
+// maxException is how long an exception may go on before somebody looks at it again.
+const maxException = 90 * 24 * time.Hour
+
+// exceptedUntil is when an exception ends.
+func (k Known) exceptedUntil(day string) (time.Time, error) {
+	until, err := endOf(day)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if latest := k.Now.Add(maxException).UTC(); !k.Now.IsZero() && until.AddDate(0, 0, -1).After(latest) {
+		return time.Time{}, fmt.Errorf("%s is more than 90 days ahead; somebody should look at it again by %s", day, latest.Format(time.DateOnly))
+	}
+	return until, nil
 }
 
 // endOf is when a day ends, in UTC.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,15 @@ func TestEachCheckRefusesWhatItFinds(t *testing.T) {
 		"a label that is empty":     {func(i *Image) { i.Config.Labels["team"] = " " }, "MISSING_LABELS", "it lacks the label team"},
 		"the future":                {func(i *Image) { i.Config.Created = now.Add(time.Hour) }, "FROM_THE_FUTURE", "it says that it was made at 2026-11-24T13:00:00Z"},
 		"a clock that is ahead":     {func(i *Image) { i.Config.Created = now.Add(clockSkew) }, "", ""},
+		"another program":           {func(i *Image) { i.Content.Program, i.Content.Programs = "arm64", []string{"amd64", "arm64"} }, "ANOTHER_PLATFORM", "it says that it is for linux/amd64, and starts a program for arm64"},
+		"other programs":            {func(i *Image) { i.Content.Program, i.Content.Programs = "", []string{"386", "arm64"} }, "ANOTHER_PLATFORM", "it says that it is for linux/amd64, and its programs are for 386, arm64"},
+		"also other programs":       {func(i *Image) { i.Content.Program, i.Content.Programs = "", []string{"amd64", "arm64"} }, "", ""},
+		"no programs":               {func(i *Image) { i.Config.OS, i.Content.Program, i.Content.Programs = "", "", nil }, "", ""},
+		"another system":            {func(i *Image) { i.Config.OS = "windows" }, "ANOTHER_PLATFORM", "it says that it is for windows/amd64, and has programs for linux"},
+		"no platform":               {func(i *Image) { i.Config.Architecture = "" }, "ANOTHER_PLATFORM", "it says that it is for linux/, and starts a program for amd64"},
+		"a history of more layers":  {func(i *Image) { i.Config.HistoryLayers = 3 }, "ANOTHER_HISTORY", "its history tells of 3 layers, and it has 2"},
+		"a history of no layers":    {func(i *Image) { i.Config.HistoryLayers = 0 }, "ANOTHER_HISTORY", "its history tells of 0 layers, and it has 2"},
+		"no history":                {func(i *Image) { i.Config.HistoryLayers = -1 }, "", ""},
 		"the end of life":           {func(i *Image) { i.Content.System.Version = "11" }, "END_OF_LIFE", "its system debian 11 has had no security fixes since 2026-08-31"},
 		"another base":              {func(i *Image) { i.Content.DiffIDs = i.Content.DiffIDs[1:] }, "UNAPPROVED_BASE", "it stands on no approved base image"},
 		"a base that has expired":   {func(i *Image) { i.Content.DiffIDs[0] = old }, "UNAPPROVED_BASE", "its base image old is not approved any more"},
@@ -176,7 +186,7 @@ func TestARuleNeedsWhatItsChecksLookAt(t *testing.T) {
 		want  ImageNeeds
 	}{
 		"nothing":         {ImageDocument{}, ImageNeeds{}},
-		"sizes":           {ImageDocument{MaxBytes: 1, MaxLayers: 1}, ImageNeeds{}},
+		"sizes":           {ImageDocument{MaxBytes: 1, MaxLayers: 1}, ImageNeeds{Sizes: true}},
 		"the user":        {ImageDocument{NonRoot: "deny"}, ImageNeeds{Account: true}},
 		"the group":       {ImageDocument{RootGroup: "warn"}, ImageNeeds{Group: true}},
 		"ports":           {ImageDocument{Ports: "warn"}, ImageNeeds{Config: true}},
@@ -284,5 +294,58 @@ func TestFaultsOfChecksHaveTheirPlace(t *testing.T) {
 	k.Bases["bases.yaml"][0].DiffIDs = []digest.Digest{old}
 	if fingerprint([]Document{full()}, k) == fingerprint([]Document{full()}, known()) {
 		t.Error("an approved base does not enter the version")
+	}
+}
+
+// What an exception lets pass is told with the verdict, so that it is in the decision's record.
+func TestAnExceptionIsTold(t *testing.T) {
+	doc := full()
+	doc.Push.Image.Exceptions = []ExceptionDocument{
+		{Check: "setuid", Path: "usr/bin/su", Until: "2027-01-31", Reason: "for a while"},
+		{Check: "future", Until: "2027-01-31", Reason: "for a while"},
+		{Check: "devices", Until: "2027-01-31", Reason: "for a while"},
+	}
+	rule := mustCompile(t, doc).Rule("prod/app")
+	image := spotless()
+	image.Config.Created = now.Add(time.Hour)
+	image.Content.Findings = []ImageFinding{{Check: CheckSetuid, Path: "usr/bin/su"}, {Check: CheckDevices, Path: "a"}}
+	image.Content.Omitted = map[Check]int{CheckDevices: 2}
+	v := rule.JudgePush(subject, image, now)
+	consistent(t, v)
+	var told []string
+	for _, w := range v.Warnings() {
+		told = append(told, string(w.Code)+" "+w.Requirement+": "+w.Why)
+	}
+	want := []string{
+		"CHECK_EXCEPTED image setuid: excepted: it has a setuid or setgid file: usr/bin/su",
+		"CHECK_EXCEPTED image devices: excepted: it has 3 device files: a, and 2 more",
+		"CHECK_EXCEPTED image future: excepted: it says that it was made at 2026-11-24T13:00:00Z, which is yet to come",
+	}
+	if !v.Admitted() || !slices.Equal(told, want) {
+		t.Errorf("got %+v, %q, want %q", v.Reasons(), told, want)
+	}
+	if v := rule.JudgePush(subject, spotless(), now); len(v.Warnings()) != 0 {
+		t.Errorf("nothing was excepted, and told is %+v", v.Warnings())
+	}
+}
+
+// An exception is looked at again after 90 days, counted from when the policy is loaded.
+func TestAnExceptionEndsWithin90Days(t *testing.T) {
+	for day, want := range map[string]bool{"2020-01-01": true, "2027-02-22": true, "2027-02-23": false, "9999-12-31": false} {
+		image, scan := full(), full()
+		image.Push.Image.Exceptions[0].Until = day
+		scan.Push.Scan = &ScanDocument{Scanner: "default", Exceptions: []FindingExceptionDocument{{ID: "CVE-1", Until: day, Reason: "for a while"}}}
+		for name, doc := range map[string]Document{"image": image, "scan": scan} {
+			k := known()
+			k.Scanners = map[string]string{"default": "x"}
+			if _, err := Compile([]Document{doc}, k); err != nil {
+				t.Errorf("%s, %s, without a time: %v", name, day, err)
+			}
+			k.Now = now
+			_, err := Compile([]Document{doc}, k)
+			if want != (err == nil) || err != nil && !strings.Contains(err.Error(), "more than 90 days ahead; somebody should look at it again by 2027-02-22") {
+				t.Errorf("%s, %s: got %v", name, day, err)
+			}
+		}
 	}
 }

@@ -29,8 +29,8 @@ var debian, old = digest.FromString("debian"), digest.FromString("old")
 func spotless() Image {
 	return Image{
 		Runnable: true, User: "65532:65532", Layers: 2, Bytes: 100,
-		Config:  &Config{Labels: map[string]string{"team": "a"}, Created: now.AddDate(0, -1, 0)},
-		Content: &Content{DiffIDs: []digest.Digest{debian, digest.FromString("ours")}, System: System{ID: "debian", Version: "13"}},
+		Config:  &Config{Labels: map[string]string{"team": "a"}, Created: now.AddDate(0, -1, 0), OS: "linux", Architecture: "amd64", HistoryLayers: 2},
+		Content: &Content{DiffIDs: []digest.Digest{debian, digest.FromString("ours")}, System: System{ID: "debian", Version: "13"}, Program: "amd64", Programs: []string{"amd64"}},
 	}
 }
 
@@ -42,7 +42,7 @@ func full() Document {
 		Push: &PushDocument{
 			Image: ImageDocument{
 				NonRoot: "deny", RootGroup: "deny", Secrets: "deny", Setuid: "deny", Capabilities: "deny", Devices: "deny", Paths: "deny",
-				WorldWritable: "deny", Minimal: "deny", Caches: "deny", EndOfLife: "deny", Ports: "deny", Volumes: "deny", Future: "deny",
+				WorldWritable: "deny", Minimal: "deny", Caches: "deny", EndOfLife: "deny", Ports: "deny", Volumes: "deny", Future: "deny", Platform: "deny", History: "deny",
 				Labels:     &LabelsDocument{Required: []string{"team"}, OnMiss: "deny"},
 				Base:       &BaseDocument{Approved: "bases.yaml", Scratch: true, OnMiss: "deny"},
 				Exceptions: []ExceptionDocument{{Check: "setuid", Path: "usr/bin/su", Until: "2027-01-31", Reason: "for a while"}},
@@ -364,6 +364,8 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Push.Image.Ports", nil, func(d *Document) { d.Push.Image.Ports = "allow" }, pushes(with(func(i *Image) { i.Config.Findings = []ImageFinding{{Check: CheckPorts, Path: "x"}} }))},
 		{"Push.Image.Volumes", nil, func(d *Document) { d.Push.Image.Volumes = "allow" }, pushes(with(func(i *Image) { i.Config.Findings = []ImageFinding{{Check: CheckVolumes, Path: "x"}} }))},
 		{"Push.Image.Future", nil, func(d *Document) { d.Push.Image.Future = "allow" }, pushes(with(func(i *Image) { i.Config.Created = now.AddDate(0, 1, 0) }))},
+		{"Push.Image.Platform", nil, func(d *Document) { d.Push.Image.Platform = "allow" }, pushes(with(func(i *Image) { i.Config.Architecture = "arm64" }))},
+		{"Push.Image.History", nil, func(d *Document) { d.Push.Image.History = "allow" }, pushes(with(func(i *Image) { i.Config.HistoryLayers = 7 }))},
 		{"Push.Image.Labels", nil, func(d *Document) { d.Push.Image.Labels = nil }, pushes(with(func(i *Image) { i.Config.Labels = nil }))},
 		{"Push.Image.Labels.Required", nil, func(d *Document) { d.Push.Image.Labels.Required = []string{"team", "source"} }, pushes(good)},
 		{"Push.Image.Labels.OnMiss", nil, func(d *Document) { d.Push.Image.Labels.OnMiss = "warn" }, pushes(with(func(i *Image) { i.Config.Labels = nil }))},

@@ -209,6 +209,12 @@ type ImageDocument struct {
 	// Future finds images that say to be from the future. Default allow.
 	Future string `mapstructure:"future"`
 
+	// Platform finds images whose programs are for another machine than they say. Default allow.
+	Platform string `mapstructure:"platform"`
+
+	// History finds images whose history tells of other layers than they have. Default allow.
+	History string `mapstructure:"history"`
+
 	// Labels are what an image must say about itself.
 	Labels *LabelsDocument `mapstructure:"labels"`
 
@@ -218,7 +224,7 @@ type ImageDocument struct {
 	// Exceptions are reviewed and dated permissions to differ from a check.
 	Exceptions []ExceptionDocument `mapstructure:"exceptions"`
 
-	// MaxBytes bounds the sum of the compressed sizes, in bytes. Default 0: no bound.
+	// MaxBytes bounds the sum of the compressed sizes, in bytes. Default 0, no bound.
 	MaxBytes int64 `mapstructure:"max_bytes"`
 
 	// MaxLayers bounds the number of layers. Default 127, which is what storage drivers can stack.

@@ -324,6 +324,8 @@ func allFlips() map[string]decisive {
 		"push.image.ports":          found("", SensitivePorts, func(d *ImageDocument, a string) { d.Ports = a }, configured(CheckPorts)),
 		"push.image.volumes":        found("", SensitiveVolumes, func(d *ImageDocument, a string) { d.Volumes = a }, configured(CheckVolumes)),
 		"push.image.future":         found("", FromTheFuture, func(d *ImageDocument, a string) { d.Future = a }, func(i *Image) { i.Config.Created = now.Add(time.Hour) }),
+		"push.image.platform":       found("", AnotherPlatform, func(d *ImageDocument, a string) { d.Platform = a }, func(i *Image) { i.Config.Architecture = "arm64" }),
+		"push.image.history":        found("", AnotherHistory, func(d *ImageDocument, a string) { d.History = a }, func(i *Image) { i.Config.HistoryLayers = 7 }),
 
 		"push.image.labels.required": image(ImageDocument{Labels: &LabelsDocument{Required: []string{"team"}}}, MissingLabels, nil,
 			func(d *ImageDocument) { d.Labels.Required[0] = "owner" }),

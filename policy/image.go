@@ -19,7 +19,8 @@ type Image struct {
 	// Layers counts the layers.
 	Layers int
 
-	// Bytes sums the sizes of configuration and layers, compressed, as the manifest declares them.
+	// Bytes sums the sizes of configuration and layers, compressed. They are what the manifest declares; that those of the
+	// layers are true was made sure of where layers or sizes were asked for.
 	Bytes int64
 
 	// Account is who the configuration's User is, where that was asked for and takes more than its text; else nil.
@@ -42,6 +43,7 @@ type ImageNeeds struct {
 	Group   bool // and its group
 	Config  bool // all of the configuration
 	Layers  bool // all of the layers
+	Sizes   bool // how large the layers are, and not only what the manifest says
 }
 
 // Account is who a container runs as, by the image's own /etc/passwd and /etc/group.
@@ -60,6 +62,12 @@ type Config struct {
 	Volumes []string  // paths
 	Created time.Time // zero when it does not say
 
+	// OS and Architecture are what the image says that it runs on, such as linux and amd64.
+	OS, Architecture string
+
+	// HistoryLayers counts the steps of the history that made a layer, -1 when there is no history.
+	HistoryLayers int
+
 	Findings []ImageFinding // secrets
 }
 
@@ -75,6 +83,11 @@ type Content struct {
 
 	// System is the operating system of the final file system, by its os-release.
 	System System
+
+	// Program is the architecture of the program that the configuration starts, empty where that is no ELF file that is in
+	// the image by its plain name. Programs are those of all executable ELF files in the layers, each once.
+	Program  string
+	Programs []string
 
 	// Findings are what checks found, in the order of the layers.
 	Findings []ImageFinding
@@ -124,6 +137,8 @@ const (
 	CheckPorts         Check = "ports"
 	CheckVolumes       Check = "volumes"
 	CheckFuture        Check = "future"
+	CheckPlatform      Check = "platform"
+	CheckHistory       Check = "history"
 	CheckLabels        Check = "labels"
 	CheckBase          Check = "base"
 )

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Known is what a policy may refer to by name, each with a fingerprint of what stands behind the name. The fingerprints
@@ -27,6 +28,9 @@ type Known struct {
 	Bases map[string][]Base
 	// Groups of clients. Who belongs to them is a fact about a client, no part of the policy.
 	Groups []string `json:"-"`
+
+	// Now is when the policy is loaded, from where exceptions may reach. Zero: as far as they like.
+	Now time.Time `json:"-"`
 }
 
 // same reports that two names stand for one authority.

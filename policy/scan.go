@@ -337,7 +337,7 @@ func (r *Rule) compileScan(doc ScanDocument, known Known, fault func(path, forma
 	}
 	for i, e := range doc.Exceptions {
 		here := fmt.Sprintf("%s.exceptions[%d]", path, i)
-		until, err := endOf(e.Until)
+		until, err := known.exceptedUntil(e.Until)
 		if err != nil {
 			fault(here+".until", "%w", err)
 		}

@@ -66,6 +66,9 @@ const (
 	SensitiveVolumes Code = "SENSITIVE_VOLUMES" // a volume over a part of the system
 	MissingLabels    Code = "MISSING_LABELS"    // labels that the rule wants
 	FromTheFuture    Code = "FROM_THE_FUTURE"   // it was made later than now
+	AnotherPlatform  Code = "ANOTHER_PLATFORM"  // its programs are for another machine than it says
+	AnotherHistory   Code = "ANOTHER_HISTORY"   // its history tells of other layers
+	CheckExcepted    Code = "CHECK_EXCEPTED"    // a warning: an exception covers what a check found
 	NotScanned       Code = "NOT_SCANNED"       // a scanner that the rule names did not scan it
 	FindingsExcepted Code = "FINDINGS_EXCEPTED" // an exception covers what a scanner found
 )

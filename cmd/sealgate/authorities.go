@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"fmt"
+	"time"
 
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/signer"
@@ -194,7 +195,7 @@ func readPublicKey(file string) (crypto.PublicKey, error) {
 // known is what policies may refer to. A name whose key did not load is known without a fingerprint, so that the policies
 // are checked all the same; nothing is built from it.
 func known(l *Loaded, authorities map[string]string, keys map[string]*signer.Key, bases map[string][]policy.Base) policy.Known {
-	k := policy.Known{Authorities: map[string]string{}, Signers: map[string]string{}, Scanners: map[string]string{}, Bases: bases}
+	k := policy.Known{Authorities: map[string]string{}, Signers: map[string]string{}, Scanners: map[string]string{}, Bases: bases, Now: time.Now()}
 	for _, a := range l.Config.Authorities {
 		k.Authorities[a.Name] = authorities[a.Name]
 	}

@@ -46,6 +46,7 @@ var may = map[string][]string{
 	"verifier/scan/embedded":  {"policy", "verifier/scan", "verifier/scan/inventory", "verifier/scan/osv"},
 	"verifier/scan/harbor":    {"policy", "policy/strictjson", "verifier/predicate", "verifier/scan"},
 	"verifier/scan/osv":       {"policy", "verifier/scan/inventory"},
+	"verifier/scan/sbom":      {"verifier/scan/inventory"},
 	"gateway":                 {"policy", "policy/manifest", "gateway/clients", "gateway/ledger", "gateway/upstream"},
 	"node":                    {},
 	"cmd/sealgate":            {"*"},
@@ -75,7 +76,7 @@ var ioPackages = []string{"os", "io/ioutil", "net", "net/http", "os/exec", "sysc
 var confined = map[string][]string{
 	"github.com/spf13/viper":                {"cmd/sealgate"},
 	"github.com/spf13/cobra":                {"cmd/sealgate"},
-	"modernc.org/sqlite":                    {"gateway/ledger"},
+	"modernc.org/sqlite":                    {"gateway/ledger", "verifier/scan/inventory"},
 	"github.com/sealgate/sealgate/gateway$": {"cmd/sealgate"}, // the package itself, not what is below
 
 	// It runs a program for a scheme that it does not know: one package stands before it.

@@ -76,6 +76,7 @@ var trials = []trial{
 	{[]string{"G9"}, coldStorm},
 	{[]string{"G12"}, idleMemory},
 	{[]string{"G16"}, startUp},
+	{[]string{"G17"}, inspectLayers},
 }
 
 // bench is what the trials of one run share.

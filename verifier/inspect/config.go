@@ -37,8 +37,13 @@ type user struct {
 
 // config is what else is read of it, where a rule needs it.
 type config struct {
-	Created string `json:"created"`
-	Config  struct {
+	Created      string `json:"created"`
+	OS           string `json:"os"`
+	Architecture string `json:"architecture"`
+	Config       struct {
+		Entrypoint   json.RawMessage            `json:"Entrypoint"`
+		Cmd          json.RawMessage            `json:"Cmd"`
+		WorkingDir   string                     `json:"WorkingDir"`
 		Env          []string                   `json:"Env"`
 		Labels       map[string]string          `json:"Labels"`
 		ExposedPorts map[string]json.RawMessage `json:"ExposedPorts"`
@@ -48,8 +53,9 @@ type config struct {
 		DiffIDs []digest.Digest `json:"diff_ids"`
 	} `json:"rootfs"`
 	History []struct {
-		CreatedBy string `json:"created_by"`
-		Comment   string `json:"comment"`
+		CreatedBy  string `json:"created_by"`
+		Comment    string `json:"comment"`
+		EmptyLayer bool   `json:"empty_layer"`
 	} `json:"history"`
 }
 
@@ -93,6 +99,15 @@ func (c *config) facts() *policy.Config {
 		Labels:  c.Config.Labels,
 		Ports:   slices.Sorted(maps.Keys(c.Config.ExposedPorts)),
 		Volumes: slices.Sorted(maps.Keys(c.Config.Volumes)),
+		OS:      c.OS, Architecture: c.Architecture, HistoryLayers: -1,
+	}
+	if len(c.History) > 0 {
+		facts.HistoryLayers = 0
+		for _, step := range c.History {
+			if !step.EmptyLayer {
+				facts.HistoryLayers++
+			}
+		}
 	}
 	if created, err := time.Parse(time.RFC3339Nano, c.Created); err == nil {
 		facts.Created = created
@@ -109,6 +124,38 @@ func (c *config) facts() *policy.Config {
 		}
 	}
 	return facts
+}
+
+// started lists where the program may be that a configuration starts, the first that is there counts.
+func (c *config) started() []string {
+	var argument []string
+	for _, raw := range []json.RawMessage{c.Config.Entrypoint, c.Config.Cmd} {
+		var all []string
+		if json.Unmarshal(raw, &all) == nil && len(all) > 0 { // old tools write a line for the shell
+			argument = all
+			break
+		}
+	}
+	switch {
+	case len(argument) == 0:
+		return nil
+	case strings.Contains(argument[0], "/"):
+		if path.IsAbs(argument[0]) {
+			return []string{path.Clean(argument[0])}
+		}
+		return []string{path.Join("/", c.Config.WorkingDir, argument[0])}
+	}
+	search := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	for _, variable := range c.Config.Env {
+		if value, ok := strings.CutPrefix(variable, "PATH="); ok {
+			search = value
+		}
+	}
+	var all []string
+	for _, dir := range strings.Split(search, ":") {
+		all = append(all, path.Join("/", dir, argument[0]))
+	}
+	return all
 }
 
 // administration names the protocol when a port is one by which machines are administered.

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"debug/elf"
 	"fmt"
 	"maps"
 	"path"
@@ -29,6 +30,8 @@ type layer struct {
 	links   []uint64 // symbolic links
 	parents []uint64 // whatever has something below it
 
+	machines map[uint64]elf.Machine // of executable files that are ELF, by the hashes of names
+
 	named       []string // files that are called like those with the accounts, wherever they are
 	oddAccounts bool     // too many of them, or the accounts are there twice or no plain files
 	tangled     bool     // something lies below a link or file of this layer
@@ -44,7 +47,7 @@ type finding struct {
 
 // weight is about how much memory a layer's facts take, in bytes.
 func (l *layer) weight() int {
-	n := 512 + 8*(len(l.covers)+len(l.dirs)+len(l.emptied)+len(l.links)+len(l.parents))
+	n := 512 + 24*len(l.machines) + 8*(len(l.covers)+len(l.dirs)+len(l.emptied)+len(l.links)+len(l.parents))
 	for _, f := range l.findings {
 		n += 64 + len(f.path) + len(f.what)
 	}
@@ -105,6 +108,7 @@ func (fs *filesystem) content() *policy.Content {
 		}
 	}
 	c.System = readRelease(fs.file(releaseFile, releaseFile2))
+	c.Programs = fs.machines()
 	return c
 }
 
@@ -125,6 +129,50 @@ func (fs *filesystem) hidden(in int, name string) bool {
 		}
 	}
 	return false
+}
+
+// machines lists the architectures of the programs in all layers.
+func (fs *filesystem) machines() []string {
+	var all []string
+	for _, l := range fs.layers {
+		for _, machine := range l.machines {
+			if name := architectureOf(machine); !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// machine is the architecture of the first of these files that is in the final file system, if it is a program.
+func (fs *filesystem) machine(paths []string) string {
+	for _, name := range paths {
+		name = strings.TrimPrefix(name, "/")
+		for i, l := range slices.Backward(fs.layers) {
+			machine, ok := l.machines[fs.hash(name)]
+			if ok && !fs.hidden(i, name) {
+				return architectureOf(machine)
+			}
+			if has(l.covers, fs.hash(name)) {
+				return "" // a script, or a link to who knows what
+			}
+		}
+	}
+	return ""
+}
+
+// architectures are ELF's machines in the words of configurations, which are those of Go.
+var architectures = map[elf.Machine]string{
+	elf.EM_X86_64: "amd64", elf.EM_386: "386", elf.EM_AARCH64: "arm64", elf.EM_ARM: "arm", elf.EM_RISCV: "riscv64",
+	elf.EM_PPC64: "ppc64le", elf.EM_S390: "s390x", elf.EM_LOONGARCH: "loong64", elf.EM_MIPS: "mips64le",
+}
+
+func architectureOf(machine elf.Machine) string {
+	if name := architectures[machine]; name != "" {
+		return name
+	}
+	return fmt.Sprintf("ELF machine %d", uint16(machine))
 }
 
 // tangled reports that a name may lead through a link, so that nobody can say by names alone what is hidden: containerd

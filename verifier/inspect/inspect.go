@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
 )
@@ -74,6 +75,11 @@ func (i Inspector) Inspect(ctx context.Context, repo string, m *manifest.Manifes
 		return policy.Image{}, err
 	}
 	named := needs.Account && hasName(image.User) || needs.Group && needsGroupFile(image.User)
+	if needs.Sizes && !needs.Layers && !named { // else they are counted while they are read
+		if err := i.checkSizes(ctx, repo, m); err != nil {
+			return policy.Image{}, err
+		}
+	}
 	if !needs.Config && !needs.Layers && !named {
 		return image, nil
 	}
@@ -91,11 +97,42 @@ func (i Inspector) Inspect(ctx context.Context, repo string, m *manifest.Manifes
 			return policy.Image{}, err
 		}
 		image.Content = files.content()
+		image.Content.Program = files.machine(c.started())
 		if named && len(image.Content.Flaws) == 0 {
 			image.Account = files.account(image.User)
 		}
 	}
 	return image, nil
+}
+
+// checkSizes makes sure that layers are as large as the manifest says: what a registry stores is what clients will fetch.
+func (i Inspector) checkSizes(ctx context.Context, repo string, m *manifest.Manifest) error {
+	for _, d := range m.Layers {
+		size, err := sizeOf(ctx, i.Blobs, repo, d)
+		if err != nil {
+			return err
+		}
+		if size != d.Size {
+			return fmt.Errorf("%w: its layer %s is not of the %d bytes that the manifest says", ErrInvalid, d.Digest, d.Size)
+		}
+	}
+	return nil
+}
+
+// sizeOf is a layer's size, which is counted where the registry does not say it, up to one byte more than it should have.
+func sizeOf(ctx context.Context, blobs Blobs, repo string, d ocispec.Descriptor) (int64, error) {
+	body, size, err := blobs.OpenBlob(ctx, repo, d.Digest)
+	if err != nil {
+		return 0, fmt.Errorf("open layer %s: %w", d.Digest, err)
+	}
+	defer body.Close()
+	if size >= 0 {
+		return size, nil
+	}
+	if size, err = io.Copy(io.Discard, io.LimitReader(body, d.Size+1)); err != nil {
+		return 0, fmt.Errorf("read layer %s: %w", d.Digest, err)
+	}
+	return size, nil
 }
 
 // hasName reports that who a user is takes the image's /etc/passwd.

@@ -242,18 +242,22 @@ func (c *content) Read(p []byte) (int, error) {
 	n, err := c.from.Read(p)
 	c.hash.Write(p[:n])
 	c.read += int64(n)
-	if bomb := c.bounded(c.read); bomb != nil {
+	if bomb := bounded(c.read, c.source.read); bomb != nil {
 		return n, bomb
 	}
 	return n, err
 }
 
-// bounded holds a number of bytes against the bounds.
-func (c *content) bounded(size int64) error {
+// announced holds the sizes that a tar's headers announce against the bounds. What they announce is still to come, from a
+// layer whose whole size is known.
+func (c *content) announced(size int64) error { return bounded(size, c.source.read+c.source.left) }
+
+// bounded holds a number of bytes, which so many compressed ones become, against the bounds.
+func bounded(size, compressed int64) error {
 	switch {
 	case size > MaxImageBytes:
 		return flawf("it unpacks to more than %d GiB", MaxImageBytes>>30)
-	case size > freeBytes && size > MaxRatio*max(c.source.read, 1):
+	case size > freeBytes && size > MaxRatio*max(compressed, 1):
 		return flawf("it unpacks to more than %d times its size", MaxRatio)
 	}
 	return nil

@@ -644,3 +644,21 @@ func TestARuleThatAsksForTheUserCostsOneBlob(t *testing.T) {
 		}
 	}
 }
+
+// A large file at the beginning of a layer is none that the layer's first bytes have to account for.
+func TestALargeProgramIsNoBomb(t *testing.T) {
+	random := make([]byte, 32<<20)
+	if _, err := rand.NewChaCha8([32]byte{}).Read(random); err != nil {
+		t.Fatal(err)
+	}
+	raw := tarOf(t, with("usr/bin/app", string(random), func(h *tar.Header) { h.Mode = 0o755 }))
+	for name, l := range map[string]blob{
+		"plain": {raw: raw, mediaType: ocispec.MediaTypeImageLayer, diffID: digest.FromBytes(raw)},
+		"gzip":  {raw: zip(t, raw), mediaType: ocispec.MediaTypeImageLayerGzip, diffID: digest.FromBytes(raw)},
+		"zstd":  {raw: zstded(t, raw), mediaType: ocispec.MediaTypeImageLayerZstd, diffID: digest.FromBytes(raw)},
+	} {
+		if flaw := flawOf(t, l); flaw != "" {
+			t.Errorf("%s: %s", name, flaw)
+		}
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +38,7 @@ type walker struct {
 func walk(content *content, secrets *scanner, hash hasher, tocDigest string) (*layer, error) {
 	buffered := bufio.NewReaderSize(content, 128<<10)
 	w := &walker{
-		layer:   &layer{omitted: map[policy.Check]int{}, files: map[string][]byte{}},
+		layer:   &layer{omitted: map[policy.Check]int{}, files: map[string][]byte{}, machines: map[uint64]elf.Machine{}},
 		content: content, tar: tar.NewReader(buffered), secrets: secrets, hash: hash, dir: ".",
 		removed: nameSet{}, covered: nameSet{}, directories: nameSet{}, opaque: nameSet{}, linked: nameSet{}, above: nameSet{},
 		counts: map[policy.Check]int{}, setuid: map[string]bool{}, caches: map[string]int{},
@@ -112,7 +114,7 @@ func (w *walker) entry(h *tar.Header) error {
 	if w.bytes += h.Size; h.Size < 0 || w.bytes < 0 {
 		return flaw("its files have sizes that are no sizes")
 	}
-	if err := w.content.bounded(w.bytes); err != nil { // a sparse file is as large as it says
+	if err := w.content.announced(w.bytes); err != nil { // a sparse file is as large as it says
 		return err
 	}
 	if err := w.toc.entry(h, name); err != nil {
@@ -368,6 +370,15 @@ func (w *walker) read(h *tar.Header, name string) error {
 	if w.toc != nil {
 		file = w.toc.content(h, name, file)
 	}
+	if h.Mode&0o111 != 0 {
+		head := make([]byte, elfHead)
+		n, err := io.ReadFull(file, head)
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return err
+		}
+		w.machine(name, head[:n])
+		file = io.MultiReader(bytes.NewReader(head[:n]), file)
+	}
 	kept := new(bytes.Buffer)
 	if isKept(name) {
 		file = io.TeeReader(file, &limited{kept, keepAtMost(name)})
@@ -386,6 +397,22 @@ func (w *walker) read(h *tar.Header, name string) error {
 		w.oddAccounts = w.oddAccounts || isAccounts(name) && h.Size > maxAccounts
 	}
 	return nil
+}
+
+// elfHead is as much of an ELF file as says which machine it is for.
+const elfHead = 20
+
+// machine notes which machine a program is for. A hard link to it is another name, of which it is not said.
+func (w *walker) machine(name string, head []byte) {
+	delete(w.machines, w.hash(name)) // of a file that was there before
+	if len(head) < elfHead || string(head[:4]) != elf.ELFMAG {
+		return
+	}
+	var order binary.ByteOrder = binary.LittleEndian
+	if elf.Data(head[elf.EI_DATA]) == elf.ELFDATA2MSB {
+		order = binary.BigEndian
+	}
+	w.machines[w.hash(name)] = elf.Machine(order.Uint16(head[18:]))
 }
 
 // The files whose content is kept.

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -93,6 +95,7 @@ func TestTheScannerGetsTheImageAndNothingElse(t *testing.T) {
 	seen := filepath.Join(t.TempDir(), "seen")
 	c := command(t, s, `
 { env; pwd; ls -A . "$HOME"; ls "$1" "$1/blobs/sha256"; cat "$1/index.json"; ulimit -d; ulimit -c
+  grep -h ^Cap /proc/self/status; echo "run:$(ls -A /run)."; mknod "$TMPDIR/disk" b 8 0 2>&1
   cat `+secret+` 2>&1; cat /proc/$PPID/environ /proc/[0-9]*/environ 2>&1 | tr '\0' '\n'; ip -o link 2>/dev/null || cat /proc/net/dev
   (exec 3<>/dev/tcp/127.0.0.1/`+port+`) 2>&1; bash -c 'exec 3<>/dev/tcp/127.0.0.1/`+port+` && echo connected' 2>&1; } > `+seen+`
 cat <<'E'
@@ -112,7 +115,7 @@ E`, func(o *CommandOptions) {
 		t.Fatal(err)
 	}
 	got := string(raw)
-	for _, want := range []string{"GRYPE_DB_AUTO_UPDATE=false\n", "HOME=" + c.Workplace.dir, "PATH=" + Path, "index.json", "oci-layout", image.Manifest.Digest.Encoded(), "Permission denied"} {
+	for _, want := range []string{"GRYPE_DB_AUTO_UPDATE=false\n", "HOME=" + c.Workplace.dir, "PATH=" + Path, "index.json", "oci-layout", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "run:.\n", "Operation not permitted", image.Manifest.Digest.Encoded(), "Permission denied"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("it does not see %q", want)
 		}
@@ -152,7 +155,7 @@ func TestThreat152_AScannerThatFailsIsNoCleanScan(t *testing.T) {
 		"it prints another format":                {say(`{"SchemaVersion":2,"Metadata":{"ImageID":"` + image.Manifest.Config.Digest.String() + `"}}`), "its report is one of trivy, not of grype", nil},
 		"it prints without end":                   {`printf '{"x":"'; yes | tr -d '\n'`, "its report cannot be read", nil},
 		"it prints without end, into space":       {`yes '        '`, "it printed too much", nil},
-		"it fills the disk with one file":         {`head -c 100000000 /dev/zero > "$TMPDIR/x"; exit 1`, "its report cannot be read", small},
+		"it fills the disk with one file":         {`head -c 100000000 /dev/zero > "$TMPDIR/x"; exit 1`, "could not be scanned", small},
 		"it fills the disk with many":             {`for i in 1 2 3 4 5 6 7 8; do head -c 1000000 /dev/zero > "$TMPDIR/$i"; done; sleep 1000`, "it wrote more than 4194304 bytes to disk", small},
 		"it fills the memory":                     {`exec tail /dev/zero`, "its report cannot be read", small},
 		"its report is a link":                    {`ln -s /etc/passwd "$2"`, "it wrote no report", withFiles},
@@ -300,5 +303,33 @@ func TestAWorkplaceIsEmptyAtTheStart(t *testing.T) {
 	}
 	if stat, _ := os.Stat(w.dir); stat.Mode().Perm() != 0o700 {
 		t.Errorf("its mode is %v", stat.Mode())
+	}
+}
+
+// Without root it takes a namespace of users, and comes to the same.
+func TestWhoIsNotRootConfinesAsWell(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // then every test here is this one
+	}
+	dir, err := os.MkdirTemp("", "sealgate-scan-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	program, err := os.ReadFile("/proc/self/exe")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "test"), program, 0o755)
+	}
+	if err == nil {
+		err = errors.Join(os.Chmod(dir, 0o755), os.Mkdir(filepath.Join(dir, "tmp"), 0o700), os.Chown(filepath.Join(dir, "tmp"), 65534, 65534))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(dir, "test"), "-test.run=^(TestTheScannerGetsTheImageAndNothingElse|TestAPinnedScannerIsTheOneThatRuns)$")
+	cmd.Dir, cmd.Env = dir, []string{"PATH=" + Path, "TMPDIR=" + filepath.Join(dir, "tmp")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if said, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, said)
 	}
 }

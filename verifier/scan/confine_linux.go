@@ -27,6 +27,7 @@ type confinement struct {
 	Limits  Limits   `json:"limits"`
 	Hidden  []string `json:"hidden"`
 	Folder  string   `json:"folder"` // beneath something hidden, and open all the same
+	Apart   bool     `json:"apart"`  // it is in namespaces of its own
 }
 
 // Limits bound a scanner's process. The zero value is the defaults.
@@ -52,13 +53,13 @@ type isolation struct {
 	files bool    // Landlock
 }
 
-const namespaces = syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
+const namespaces = syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS | syscall.CLONE_NEWNS
 
 // lacks says what a scanner can do that it should not, empty for nothing.
 func (i isolation) lacks() string {
 	var all []string
 	if i.flags == 0 {
-		all = append(all, "use the network, and see other processes")
+		all = append(all, "use the network, reach services of this machine, and see other processes")
 	}
 	if !i.files {
 		all = append(all, "read the gateway's files")
@@ -88,6 +89,14 @@ func ServeChild() {
 // new program.
 func (c *confinement) become() error {
 	runtime.LockOSThread()
+	if c.Apart {
+		if err := hideSockets(c.Folder); err != nil {
+			return err
+		}
+	}
+	if err := dropCapabilities(); err != nil {
+		return fmt.Errorf("give up capabilities: %w", err)
+	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("give up new privileges: %w", err)
 	}
@@ -109,6 +118,35 @@ func (c *confinement) become() error {
 	return fmt.Errorf("start %s: %w", c.Argv[0], syscall.Exec(c.Program, c.Argv, os.Environ()))
 }
 
+// hideSockets lays something empty over the directories where services of this machine listen: a socket in the file system
+// is reached from any network namespace.
+func hideSockets(except string) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("keep its mounts to itself: %w", err)
+	}
+	for _, dir := range []string{"/run", "/var/run"} {
+		real, err := filepath.EvalSymlinks(dir)
+		if err != nil || real != dir || strings.HasPrefix(except, dir+"/") {
+			continue // it is not there, is the other one, or what is to be scanned lies in it
+		}
+		if err := unix.Mount("none", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_RDONLY, "size=4k,mode=555"); err != nil {
+			return fmt.Errorf("hide %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// dropCapabilities leaves root without anything but its name. Who is not root has nothing to give up.
+func dropCapabilities() error {
+	for capability := uintptr(0); capability <= unix.CAP_LAST_CAP; capability++ {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) {
+			return err
+		}
+	}
+	var none [2]unix.CapUserData
+	return unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0])
+}
+
 // probe finds out what is permitted here.
 func probe() isolation {
 	candidates := []isolation{{flags: namespaces}, {flags: namespaces, users: true}, {}}
@@ -117,7 +155,7 @@ func probe() isolation {
 	}
 	for _, i := range candidates {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		cmd, err := i.command(ctx, confinement{})
+		cmd, err := i.command(ctx, confinement{Apart: i.flags != 0})
 		if err == nil {
 			said := []byte(nil)
 			said, err = cmd.Output()
@@ -134,7 +172,7 @@ func probe() isolation {
 // confined is the command that becomes a program.
 func (c *Command) confined(ctx context.Context, folder string, program *os.File, argv []string) (*exec.Cmd, error) {
 	i := c.isolation()
-	spec := confinement{Program: program.Name(), Argv: argv, Limits: c.Limits, Hidden: c.Hidden, Folder: folder}
+	spec := confinement{Program: program.Name(), Argv: argv, Limits: c.Limits, Hidden: c.Hidden, Folder: folder, Apart: i.flags != 0}
 	if c.Digest != "" {
 		spec.Program = "/proc/self/fd/3" // the very file that was hashed
 	}
@@ -157,9 +195,10 @@ func (i isolation) command(ctx context.Context, spec confinement) (*exec.Cmd, er
 	cmd.WaitDelay = 2 * time.Second // then its pipes are cut, whoever else holds them
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: i.flags}
 	if i.users {
+		// Root in there, because only root keeps what it needs to confine itself when it starts; nobody else outside.
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 	}
 	cmd.Cancel = func() error {
 		if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); !errors.Is(err, syscall.ESRCH) {

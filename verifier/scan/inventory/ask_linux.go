@@ -30,6 +30,7 @@ func ask(ctx context.Context, directory string, limits Limits, r *request, files
 		return nil, fmt.Errorf("start a child: %w", err)
 	}
 	defer talk.Close() // the child ends with it
+	defer listen.Close()
 	kill := func() { _ = syscall.Kill(-child.Process.Pid, syscall.SIGKILL) }
 	stop := context.AfterFunc(ctx, kill)
 	defer stop()

@@ -30,7 +30,9 @@ func serveChild(take taking) {
 	case "confine": // what holds for a whole process is set before it starts
 		err = confine(os.Args[2:])
 	case "extract":
-		if err = serve(os.Stdin, os.Stdout, take); err == nil {
+		answers := os.Stdout
+		os.Stdout = os.Stderr // where readers of some formats write what they think
+		if err = serve(os.Stdin, answers, take); err == nil {
 			os.Exit(0)
 		}
 	}

@@ -47,12 +47,12 @@ var probes = map[string]func(taken *Inventory, with string) (*Inventory, error){
 	"panic":   func(*Inventory, string) (*Inventory, error) { panic("an extractor's") },
 	"nothing": func(*Inventory, string) (*Inventory, error) { return nil, nil },
 	"half": func(taken *Inventory, _ string) (*Inventory, error) {
-		fmt.Printf(`{"image": %q, "inventory": {"image": %q, "packages": [], `, taken.Image, taken.Image)
+		say(`{"image": %q, "inventory": {"image": %q, "packages": [], `, taken.Image, taken.Image)
 		os.Exit(0)
 		return nil, nil
 	},
 	"twice": func(taken *Inventory, _ string) (*Inventory, error) {
-		fmt.Printf(`{"image": %q, "inventory": {"image": %q, "os": {"id": "", "version": "", "name": ""}, "packages": [], "gaps": [], "files": 0, "programs": 0}}`, taken.Image, taken.Image)
+		say(`{"image": %q, "inventory": {"image": %q, "os": {"id": "", "version": "", "name": ""}, "packages": [], "gaps": [], "files": 0, "programs": 0}}`, taken.Image, taken.Image)
 		return taken, nil
 	},
 	"other": func(taken *Inventory, _ string) (*Inventory, error) {
@@ -61,7 +61,7 @@ var probes = map[string]func(taken *Inventory, with string) (*Inventory, error){
 	},
 	"much": func(*Inventory, string) (*Inventory, error) {
 		for {
-			if _, err := os.Stdout.Write(make([]byte, 1<<20)); err != nil {
+			if _, err := unix.Write(1, make([]byte, 1<<20)); err != nil {
 				return nil, err
 			}
 		}
@@ -123,6 +123,9 @@ var probes = map[string]func(taken *Inventory, with string) (*Inventory, error){
 		return nil, fmt.Errorf("probed: %v", open)
 	},
 }
+
+// say says something where answers are said.
+func say(format string, args ...any) { _, _ = unix.Write(1, fmt.Appendf(nil, format, args...)) }
 
 // probing is an image that makes the child do something.
 func probing(t testing.TB, what string) Image {

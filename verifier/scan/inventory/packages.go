@@ -51,6 +51,7 @@ func (x *extraction) add(e filesystem.Extractor, name string, found *extractor.P
 		p.PURL = x.os.purl("rpm", p, "upstream", m.SourceRPM)
 	default:
 		if u := found.PURL(); u != nil {
+			u.Qualifiers = nil // nothing of it is in advisories
 			p.PURL = u.String()
 		}
 	}

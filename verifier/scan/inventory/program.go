@@ -58,11 +58,14 @@ func (x *extraction) program(name string, n *node) error {
 	}
 	for _, module := range built.Deps {
 		if r := module.Replace; r != nil {
-			if r.Version == "" {
+			if r.Version == "" || r.Version == "(devel)" {
 				x.gap(name, goName, policy.Printable(module.Path)+" was replaced by a directory")
 			} else {
 				module = r
 			}
+		}
+		if module.Version == "" || module.Version == "(devel)" {
+			x.gap(name, goName, policy.Printable(module.Path)+" has no version")
 		}
 		if err := x.module(name, module.Path, module.Version); err != nil {
 			return err
