@@ -330,7 +330,7 @@ type SealDocument struct {
 	// Scan attests what the scanners found. It needs push.scan. Default false.
 	Scan bool `mapstructure:"scan"`
 
-	// SBOM attests the bill of materials of those scanners that write one. It needs push.scan. Default false.
+	// SBOM attests the bill of materials, in CycloneDX and SPDX. It needs push.scan. Default false.
 	SBOM bool `mapstructure:"sbom"`
 
 	// Summary attests the verdict as well: SLSA's verification summary, which says under which policy, when, on what grounds
