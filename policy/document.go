@@ -293,6 +293,10 @@ type ScanDocument struct {
 	// Warn is an expression in CEL over each finding: where it is true, the client is warned.
 	Warn string `mapstructure:"warn"`
 
+	// DenyPackages is an expression in CEL over each package of the image, vulnerable or not: where it is true, the image is
+	// refused. It needs a scanner that is embedded or a program.
+	DenyPackages string `mapstructure:"deny_packages"`
+
 	// MaxDatabaseAge is the longest time ago that the scanner's database was updated. Default 120h.
 	MaxDatabaseAge time.Duration `mapstructure:"max_database_age"`
 

@@ -61,7 +61,7 @@ type result struct {
 
 // weight is about what a result takes in memory.
 func (r result) weight() int {
-	return 1024 + len(r.report.SBOM) + len(r.report.SPDX) + 512*len(r.report.Findings)
+	return 1024 + len(r.report.SBOM) + len(r.report.SPDX) + 512*(len(r.report.Findings)+len(r.report.Inventory))
 }
 
 // flight is a scan under way.

@@ -145,9 +145,13 @@ func take(ctx context.Context, w *scan.Workplace, blobs scan.Blobs, image scan.I
 	return inventory.Taker{Directory: folder}.Take(ctx, inventory.Image{Layout: layout, Manifest: image.Manifest.Digest})
 }
 
-// describeIn writes the bills of materials of an image into a report that has none.
+// describeIn lists an image's packages in a report, and writes the bills of materials that it does not have.
 func describeIn(report *scan.Report, image scan.Image, packages *inventory.Inventory, version string) (err error) {
 	doc := sbom.Document{Repository: image.Repo, Subject: image.Manifest.Digest, Created: time.Now(), Version: version, Inventory: packages}
+	report.Inventory = []policy.Package{}
+	for _, p := range packages.Packages {
+		report.Inventory = append(report.Inventory, policy.Package{Name: p.Name, Version: p.Version, PURL: p.PURL, Ecosystem: p.Ecosystem, Licenses: p.Licenses})
+	}
 	if report.SBOM == nil {
 		if report.SBOM, err = sbom.CycloneDX(doc); err != nil {
 			return err
