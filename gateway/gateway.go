@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
@@ -82,6 +83,9 @@ type Options struct {
 	// TrustedProxies are whose X-Forwarded-For is believed. None by default: anybody can send one.
 	TrustedProxies []netip.Prefix
 
+	// NotBefore is a time that no clock which is right shows an earlier one than, such as the day of this program. Zero is none.
+	NotBefore time.Time
+
 	// AllowDelete lets clients delete manifests, tags and blobs. What protects an image stays undeletable.
 	AllowDelete bool
 }
@@ -95,11 +99,14 @@ type Gateway struct {
 	externalHost string
 	allowDelete  bool
 	proxies      []netip.Prefix
+	clock        clock
 
 	regime    atomic.Pointer[Regime]
 	manifests *manifestCache
 	flights   singleflight.Group // manifests on their way, by registry, repository and digest
 	uploads   *ticketOffice
+	fresh     *uploads
+	tags      turns
 	decoys    *decoys
 	texts     *lru.Cache[policy.Subject, bool] // manifests of evidence: whether their layers are text
 	aheads    chan struct{}                    // held by each verification that nobody waits for yet
@@ -122,7 +129,7 @@ func New(o Options) *Gateway {
 		ledger: o.Ledger, log: o.Log, metrics: newMetrics(o.Metrics),
 		externalURL: strings.TrimRight(o.ExternalURL, "/"), externalHost: strings.TrimRight(host, "/"), allowDelete: o.AllowDelete,
 		proxies:   slices.Clone(o.TrustedProxies),
-		manifests: newManifestCache(), uploads: newTicketOffice(), decoys: newDecoys(), texts: texts,
+		manifests: newManifestCache(), clock: clock{began: time.Now(), floor: o.NotBefore}, uploads: newTicketOffice(), fresh: newUploads(), decoys: newDecoys(), texts: texts,
 		aheads: make(chan struct{}, maxAhead),
 	}
 	o.Metrics.MustRegister(upstreamHealth{&g.regime})

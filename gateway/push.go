@@ -36,6 +36,11 @@ func (g *Gateway) pushManifest(x *exchange) error {
 	if of, list, ok := evidenceSubject(x.t.Tag); ok {
 		return g.pushEvidenceTag(ctx, x, m, of, list)
 	}
+	give, err := g.holdTag(ctx, x, m)
+	if err != nil {
+		return err
+	}
+	defer give()
 	if x.signsOnly && (!m.IsEvidence() || x.t.Tag != "") { // a tag would name a signature where an image was
 		return g.refuseBeyondSigning(x, policy.Push)
 	}
@@ -52,6 +57,7 @@ func (g *Gateway) pushManifest(x *exchange) error {
 	if err := g.attach(ctx, x, m); err != nil {
 		return err
 	}
+	g.learn(x, m)
 	g.foresee(x, m)
 	return created(x, m)
 }
@@ -95,14 +101,14 @@ func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manife
 		return policy.Verdict{}, nil, fmt.Errorf("inspect %s: %w", m.Digest, err)
 	}
 	s := policy.Subject{Repo: x.t.Repo, Digest: m.Digest}
-	verdict = x.rule.JudgeImage(s, image, time.Now())
+	verdict = x.rule.JudgeImage(s, image, g.clock.now())
 	if !verdict.Admitted() {
 		return verdict, nil, nil // a scan would not change it
 	}
 	if image.Scans, grounds, err = g.scan(ctx, x, m, image); err != nil {
 		return policy.Verdict{}, nil, err
 	}
-	verdict = x.rule.JudgePush(s, image, time.Now())
+	verdict = x.rule.JudgePush(s, image, g.clock.now())
 	if !verdict.Admitted() {
 		return verdict, nil, nil
 	}
@@ -198,6 +204,9 @@ func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject, groun
 	sealer, ok := x.re.Sealers[x.rule.Signer()]
 	if !ok {
 		return nil, fmt.Errorf("seal %s: no signer %q", s, x.rule.Signer())
+	}
+	if err := g.checkClock(); err != nil {
+		return nil, fmt.Errorf("seal %s: %w", s, err)
 	}
 	statements, err := g.statements(x, s, grounds...)
 	if err != nil {

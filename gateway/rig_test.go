@@ -355,6 +355,16 @@ func (r *rig) restart() {
 	r.url, r.hangUp = server.URL, server.CloseClientConnections
 }
 
+// notBefore is the same with a gateway that knows the clock to be wrong before a time.
+func (r *rig) notBefore(floor time.Time) {
+	r.t.Helper()
+	r.gateway = gateway.New(gateway.Options{Ledger: r.ledger, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), NotBefore: floor})
+	r.enforce(r.key)
+	server := httptest.NewServer(r.gateway)
+	r.t.Cleanup(server.Close)
+	r.url, r.hangUp = server.URL, server.CloseClientConnections
+}
+
 // withoutDelete is a second gateway before the same registry, where deleting is off.
 func (r *rig) withoutDelete() *rig {
 	r.t.Helper()

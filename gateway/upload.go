@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/gateway/ledger"
@@ -52,7 +51,7 @@ func (g *Gateway) startUpload(x *exchange) error {
 		if x.t.Mount != "" {
 			d = x.t.Mount
 		}
-		return blobCreated(x, d)
+		return g.blobCreated(x, d)
 	}
 	return g.uploadGoesOn(x, resp, x.t.Digest == "")
 }
@@ -60,7 +59,7 @@ func (g *Gateway) startUpload(x *exchange) error {
 // mountSource names the repository that a blob is mounted from, at the upstream. Without the right to pull there, or from
 // another registry, the mount is not tried and the client uploads.
 func (g *Gateway) mountSource(x *exchange) (string, bool) {
-	if x.t.From == "" || !x.re.Policy.Rule(x.t.From).AllowsPull() || !x.mayPull(x.t.From) {
+	if x.t.From == "" || !x.re.Policy.Rule(x.t.From).AllowsPull() || !x.mayPull(x.t.From) || !g.mayMount(x, x.t.From, x.t.Mount) {
 		return "", false
 	}
 	registry, name, ok := x.re.Registries.Find(x.t.From)
@@ -104,7 +103,7 @@ func (g *Gateway) continueUpload(x *exchange) error {
 	defer resp.Body.Close()
 	switch x.t.Kind {
 	case FinishUpload:
-		return blobCreated(x, x.t.Digest)
+		return g.blobCreated(x, x.t.Digest)
 	case CancelUpload:
 		x.w.WriteHeader(http.StatusNoContent)
 		return nil
@@ -120,7 +119,7 @@ func (g *Gateway) mayUpload(x *exchange) error {
 	if x.rule.AllowsPush() || x.signs {
 		return nil
 	}
-	return g.enforce(x, ledger.Push, x.t.Digest, judgement{verdict: x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Image{}, time.Now())})
+	return g.enforce(x, ledger.Push, x.t.Digest, judgement{verdict: x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Image{}, g.clock.now())})
 }
 
 // uploadGoesOn tells the client where its upload continues.
@@ -138,7 +137,8 @@ func (g *Gateway) uploadGoesOn(x *exchange, resp *http.Response, fresh bool) err
 	return nil
 }
 
-func blobCreated(x *exchange, d digest.Digest) error {
+func (g *Gateway) blobCreated(x *exchange, d digest.Digest) error {
+	g.fresh.add(x, d)
 	h := x.w.Header()
 	h.Set("Location", location(x, "blobs", d.String()))
 	h.Set("Docker-Content-Digest", d.String())

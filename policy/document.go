@@ -57,6 +57,11 @@ type PullDocument struct {
 	// AdmitUnverified lets images pass that nobody vouches for. It stands alone: it cannot be combined with SignedBy and
 	// Attested.
 	AdmitUnverified bool `mapstructure:"admit_unverified"`
+
+	// Blobs is open, or referenced: then a blob is served only where a manifest of the repository names it that was pulled or
+	// pushed before and would be admitted now. Open lets whoever knows a digest have the blob of an image that is refused.
+	// Default open.
+	Blobs string `mapstructure:"blobs"`
 }
 
 // AttestedDocument demands an attestation, and says what has to be true of the newest one.
@@ -160,6 +165,10 @@ type PushDocument struct {
 
 	// AcceptUnsealed stores what passed without signing it. It stands alone: it cannot be combined with Seal.
 	AcceptUnsealed bool `mapstructure:"accept_unsealed"`
+
+	// ImmutableTags are tags that are written once, by glob, such as v*: what they name is neither replaced nor deleted through
+	// the gateway, in audit mode either. Default none.
+	ImmutableTags []string `mapstructure:"immutable_tags"`
 }
 
 // ImageDocument lists the checks of an image. Each is allow, warn or deny where it names an action, and allow by default.
@@ -376,7 +385,7 @@ func (by *SignedBy) clone() *SignedBy {
 
 func (d *PushDocument) clone() *PushDocument {
 	c := *d
-	c.Image = d.Image.clone()
+	c.Image, c.ImmutableTags = d.Image.clone(), slices.Clone(d.ImmutableTags)
 	if d.Scan != nil {
 		scan := *d.Scan
 		scan.Scanners, scan.Exceptions = slices.Clone(scan.Scanners), slices.Clone(scan.Exceptions)

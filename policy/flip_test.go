@@ -240,6 +240,7 @@ func allFlips() map[string]decisive {
 		"pull.signed_by.all":      signed(SignedBy{All: []string{"ci", "gateway"}}, func(by *SignedBy) { by.All[1] = "release" }),
 		"pull.signed_by.of":       signed(SignedBy{Of: []string{"ci", "gateway"}, AtLeast: 2}, func(by *SignedBy) { by.Of[1] = "release" }),
 		"pull.signed_by.at_least": signed(SignedBy{Of: []string{"ci", "gateway", "release"}, AtLeast: 2}, func(by *SignedBy) { by.AtLeast = 3 }),
+		"pull.blobs":              {never: "it is about blobs, which the gateway holds against manifests; it is tested there"},
 		"pull.admit_unverified": {
 			doc: document(&PullDocument{AdmitUnverified: true}, nil), judge: pulled(Evidence{}), code: Unsigned,
 			change: func(d *Document) { d.Pull.AdmitUnverified, d.Pull.SignedBy = false, &ci }, // it stands alone
@@ -309,6 +310,7 @@ func allFlips() map[string]decisive {
 		"push.seal.scan":       {never: "what is attested of an image is no demand on it"},
 		"push.seal.sbom":       {never: "what is attested of an image is no demand on it"},
 		"push.seal.summary":    {never: "what is attested of an image is no demand on it"},
+		"push.immutable_tags":  {never: "the gateway looks at what a tag names; it is tested there"},
 		"push.accept_unsealed": {never: "without it and without a seal a policy does not compile"},
 
 		"push.image.nonroot":        found("", RunsAsRoot, func(d *ImageDocument, a string) { d.NonRoot = a }, func(i *Image) { i.User = "0:1" }),

@@ -54,6 +54,7 @@ type Rule struct {
 	attested     []*requirement  // what pull.Attested demands
 	push         *PushDocument   // never both Seal and AcceptUnsealed
 	sealer       string          // the authority that a pull asks for and whose key seals a push, empty for none
+	immutable    []glob          // tags
 	exceptions   []exception
 	scan         *scanRule // nil where nothing is scanned
 	bases        []base
@@ -176,7 +177,16 @@ func (r *Rule) findSealer(known Known) string {
 	return ""
 }
 
+// What pull.blobs may be.
+const (
+	openBlobs  = "open"
+	referenced = "referenced"
+)
+
 func compilePull(pull PullDocument, known Known, fault func(path, format string, args ...any)) {
+	if pull.Blobs != "" && pull.Blobs != openBlobs && pull.Blobs != referenced {
+		fault(".pull.blobs", "is neither %s nor %s", openBlobs, referenced)
+	}
 	switch by := pull.SignedBy; {
 	case by == nil && len(pull.Attested) == 0 && !pull.AdmitUnverified:
 		fault(".pull", "demands no signature; name who must have signed in signed_by, or say admit_unverified: true")
@@ -247,6 +257,13 @@ func (r *Rule) compilePush(known Known, fault func(path, format string, args ...
 	case seal != nil && seal.SBOM:
 		fault(".push.seal.sbom", "nothing is scanned, so there is no bill of materials; write push.scan, or leave it out")
 	}
+	for i, pattern := range push.ImmutableTags {
+		g, err := compilePattern(pattern, tagCharacters, "tag")
+		if err != nil {
+			fault(fmt.Sprintf(".push.immutable_tags[%d]", i), "%w", err)
+		}
+		r.immutable = append(r.immutable, g)
+	}
 	image := &push.Image
 	r.compileImage(image, known, fault)
 	if image.MaxBytes < 0 {
@@ -259,6 +276,9 @@ func (r *Rule) compilePush(known Known, fault func(path, format string, args ...
 		fault(".push.image.max_layers", "is negative")
 	}
 }
+
+// tagCharacters are those of a pattern for tags.
+const tagCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-*"
 
 // DefaultMaxLayers is what overlay file systems can stack.
 const DefaultMaxLayers = 127
@@ -343,6 +363,19 @@ func (r *Rule) AllowsPull() bool { return r != nil && (r.audit || r.pull != nil)
 
 // AllowsPush reports that some pushes can be admitted under this rule.
 func (r *Rule) AllowsPush() bool { return r != nil && (r.audit || r.push != nil) }
+
+// IsImmutable reports that what a tag names is not replaced.
+func (r *Rule) IsImmutable(tag string) bool {
+	return r != nil && tag != "" && slices.ContainsFunc(r.immutable, func(g glob) bool { return g.match(tag) })
+}
+
+// HasImmutableTags reports that there are such tags.
+func (r *Rule) HasImmutableTags() bool { return r != nil && len(r.immutable) > 0 }
+
+// WantsReferencedBlobs reports that a blob is served only where an admitted manifest names it.
+func (r *Rule) WantsReferencedBlobs() bool {
+	return r != nil && r.pull != nil && r.pull.Blobs == referenced
+}
 
 // NeedsEvidence reports whether a pull under this rule depends on what is attached to the subject.
 func (r *Rule) NeedsEvidence() bool {

@@ -99,6 +99,12 @@ const (
 	EvidenceTooMuch   Code = "EVIDENCE_TOO_MUCH"  // more referrers, or larger ones, than a verifier would read
 )
 
+// The reasons that the gateway gives for what a rule says of tags and blobs.
+const (
+	TagImmutable     Code = "TAG_IMMUTABLE"     // the tag names something else, and is written once
+	BlobUnreferenced Code = "BLOB_UNREFERENCED" // no manifest that is known here and admitted names the blob
+)
+
 // Refuse is the verdict of the gateway itself, where no rule is asked.
 func Refuse(reason Reason) Verdict { return verdict([]Reason{reason}, nil) }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/sealgate/sealgate/gateway"
 	"github.com/sealgate/sealgate/gateway/ledger"
+	"github.com/sealgate/sealgate/verifier"
 	"github.com/sealgate/sealgate/verifier/inspect"
 	"github.com/sealgate/sealgate/verifier/scan"
 )
@@ -79,7 +80,7 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 
 	s.Gateway = gateway.New(gateway.Options{
 		Ledger: memory, Log: s.log, Metrics: metrics,
-		ExternalURL: c.Listen.ExternalURL, AllowDelete: c.Delete.Allowed, TrustedProxies: c.Listen.proxies(),
+		ExternalURL: c.Listen.ExternalURL, AllowDelete: c.Delete.Allowed, NotBefore: notBefore(), TrustedProxies: c.Listen.proxies(),
 	})
 	layers := inspect.NewLayers(layerMemory)
 	workplace, err := scan.OpenWorkplace(c.scanDirectory())
@@ -98,6 +99,15 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 	s.closers = append(s.closers, s.reloader.builder.close, layers.Close, queue.Close)
 	debug.FreeOSMemory() // decrypting a key takes scrypt a hundred megabytes that nobody needs again
 	return s.listen(c, made, metrics)
+}
+
+// notBefore is the day of what is built in: a clock that shows an earlier one is wrong.
+func notBefore() time.Time {
+	day, err := time.Parse(time.DateOnly, verifier.PublicGoodDate)
+	if err != nil {
+		panic("the date of the built-in root is a date: " + err.Error())
+	}
+	return day
 }
 
 // ledgerDirectory is where the ledger is.

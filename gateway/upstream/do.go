@@ -48,10 +48,12 @@ var (
 // Redirects of blobs are followed without credentials, as far as redirect.go allows; any other redirect is an error. Every
 // other answer is a [*StatusError]. A body that ends before its Content-Length ends in an error, never in io.EOF.
 func (r *Registry) Do(ctx context.Context, q Request) (*http.Response, error) {
+	ctx, shown := watch(ctx)
 	resp, err := r.do(ctx, q)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s %s: %w", r.name, q.Method, clean(q.Path), err)
+		return nil, fmt.Errorf("%s: %s %s: %w", r.name, q.Method, clean(q.Path), shown.redact(err))
 	}
+	shown.scrub(resp.Header)
 	return resp, nil
 }
 
@@ -207,6 +209,7 @@ func send(transport http.RoundTripper, req *http.Request, secret string) (*http.
 	if secret != "" {
 		sent.Header = req.Header.Clone()
 		sent.Header.Set("Authorization", secret)
+		show(req.Context(), secret)
 	}
 	resp, err := transport.RoundTrip(sent)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -151,6 +152,8 @@ const (
 	canaryUser     = "canary-user"
 	canaryPassword = "canary-password"
 )
+
+var canaryAccount = authn.AuthConfig{Username: canaryUser, Password: canaryPassword}
 
 func withCanary(o *Options) { o.Credentials = StaticCredentials(canaryUser, canaryPassword) }
 

@@ -24,7 +24,7 @@ func (r *Registry) own(resp *http.Response, reference string) (path, rawQuery st
 		return "", "", err
 	}
 	if !sameOrigin(next, r.origin) {
-		return "", "", fmt.Errorf("the Location is at another origin: %s", clean(next.Host))
+		return "", "", redacted(resp, fmt.Errorf("the Location is at another origin: %s", clean(next.Host)))
 	}
 	path, rawQuery = next.EscapedPath(), next.RawQuery
 	if _, err := r.resolve(path, rawQuery); err != nil {

@@ -32,6 +32,9 @@ func (c *credentials) token(ctx context.Context, wanted *challenge, scopes []str
 	if err != nil {
 		return nil, err
 	}
+	watched, shown := watch(ctx)
+	show(watched, basicHeader(account))
+	show(watched, "Bearer "+account.IdentityToken)
 
 	transport := c.elsewhere
 	if sameOrigin(req.URL, c.origin) {
@@ -39,7 +42,7 @@ func (c *credentials) token(ctx context.Context, wanted *challenge, scopes []str
 	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask %s for a token: %w", req.URL.Host, &wireError{err})
+		return nil, fmt.Errorf("ask %s for a token: %w", req.URL.Host, shown.redact(&wireError{err}))
 	}
 	defer discard(resp)
 	if resp.StatusCode != http.StatusOK {

@@ -31,6 +31,9 @@ func (d *Database) Match(i *inventory.Inventory) (Report, error) {
 	var r Report
 	lacking := map[string]int{}
 	for _, p := range i.Packages {
+		if p.Own {
+			continue
+		}
 		if !d.covers(p.Ecosystem) {
 			lacking[p.Ecosystem]++
 			continue

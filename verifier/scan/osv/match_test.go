@@ -127,6 +127,15 @@ func TestWhatIsNotCoveredIsTold(t *testing.T) {
 	}
 }
 
+// The image's own code, which has no version, is nothing that a database could know, and no hole in it.
+func TestOwnCodeIsNotLookedUp(t *testing.T) {
+	d := databaseOf(t, map[string][]string{"Go": {advisory("GO-1", "Go", "example.com/app", events("SEMVER", "introduced=0"))}})
+	own := inventory.Package{Name: "example.com/app", Ecosystem: "Go", Own: true}
+	if r := match(t, d, own); len(r.Findings) != 0 || len(r.Unmatched) != 0 || r.Matched != 0 {
+		t.Errorf("got %+v", r)
+	}
+}
+
 // A version that cannot be compared is no version that is safe.
 func TestAVersionThatCannotBeCompared(t *testing.T) {
 	d := databaseOf(t, map[string][]string{"Debian": {advisory("CVE-2024-1", "Debian:12", "openssl", events("ECOSYSTEM", "introduced=1", "fixed=3"))}})
