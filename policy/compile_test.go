@@ -254,6 +254,7 @@ func TestThreat126_TheVersionChangesWithEveryField(t *testing.T) {
 	full := func() Document {
 		doc := full()
 		doc.Allow = []AllowDocument{{Clients: []string{"ci"}, May: []string{"pull"}}}
+		doc.Pull.Remap = []Remap{{From: "ghcr.io/acme/", To: "prod/"}}
 		doc.Pull.Attested = []AttestedDocument{{
 			Predicate: "vuln", By: &SignedBy{Any: []string{"ci"}}, Deny: "finding.fixed",
 			VEX: &VEXDocument{By: []string{"ci"}}, Grace: &GraceDocument{},
@@ -344,6 +345,9 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Pull.SignedBy.All", func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"ci"}} }, func(d *Document) { d.Pull.SignedBy.All = []string{"ci", "gateway"} }, pulls(signed("ci"))},
 		{"Pull.SignedBy.Of", func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: 1} }, func(d *Document) { d.Pull.SignedBy.Of = []string{"gateway"} }, pulls(signed("ci"))},
 		{"Pull.SignedBy.AtLeast", func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "gateway"}, AtLeast: 1} }, func(d *Document) { d.Pull.SignedBy.AtLeast = 2 }, pulls(signed("ci"))},
+		{"Pull.Remap", remap("ghcr.io/acme/", "prod/"), func(d *Document) { d.Pull.Remap = nil }, remaps},
+		{"Pull.Remap.From", remap("ghcr.io/acme/", "prod/"), func(d *Document) { d.Pull.Remap[0].From = "ghcr.io/other/" }, remaps},
+		{"Pull.Remap.To", remap("ghcr.io/acme/", "prod/"), func(d *Document) { d.Pull.Remap[0].To = "other/" }, remaps},
 		{"Push", nil, func(d *Document) { d.Push = nil }, pushes(good)},
 		{"Push.Image", nil, func(d *Document) { d.Push.Image = ImageDocument{} }, pushes(Image{Runnable: true})},
 		{"Push.Image.NonRoot", nil, func(d *Document) { d.Push.Image.NonRoot = "allow" }, pushes(with(func(i *Image) { i.User = "0:1" }))},
@@ -401,6 +405,12 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		}
 	})
 }
+
+func remap(from, to string) func(*Document) {
+	return func(d *Document) { d.Pull.Remap = []Remap{{From: from, To: to}} }
+}
+
+func remaps(p *Policy) any { return p.Rule("prod/app").Remaps("prod/app", "ghcr.io/acme/app") }
 
 func scans(d *Document) { d.Push.Scan = &ScanDocument{Scanner: "default"} }
 

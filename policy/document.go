@@ -54,6 +54,10 @@ type PullDocument struct {
 	// Attested lists what must have been attested: scans, SBOMs, provenance.
 	Attested []AttestedDocument `mapstructure:"attested"`
 
+	// Remap lists the names elsewhere for which signatures were made that count here too: for mirrors. Default none: a
+	// signature counts for the repository that it names.
+	Remap []Remap `mapstructure:"remap"`
+
 	// AdmitUnverified lets images pass that nobody vouches for. It stands alone: it cannot be combined with SignedBy and
 	// Attested.
 	AdmitUnverified bool `mapstructure:"admit_unverified"`
@@ -62,6 +66,16 @@ type PullDocument struct {
 	// pushed before and would be admitted now. Open lets whoever knows a digest have the blob of an image that is refused.
 	// Default open.
 	Blobs string `mapstructure:"blobs"`
+}
+
+// Remap says that what was signed for a repository elsewhere counts for the one here that is its mirror. Both sides are one
+// repository, or both end with a slash and mean all repositories below, each with the one of the same name.
+type Remap struct {
+	// From is the name in signatures, with its host, such as ghcr.io/acme/ or docker.io/library/nginx.
+	From string `mapstructure:"from"`
+
+	// To is the name here, such as mirror/acme/.
+	To string `mapstructure:"to"`
 }
 
 // AttestedDocument demands an attestation, and says what has to be true of the newest one.
@@ -355,6 +369,7 @@ type SealDocument struct {
 func (d *PullDocument) clone() *PullDocument {
 	c := *d
 	c.SignedBy = d.SignedBy.clone()
+	c.Remap = slices.Clone(d.Remap)
 	c.Attested = slices.Clone(d.Attested)
 	for i := range c.Attested {
 		a := &c.Attested[i]

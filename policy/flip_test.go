@@ -232,6 +232,8 @@ func allFlips() map[string]decisive {
 		},
 		"allow[].may": allowed(AllowDocument{Clients: []string{"alice"}, May: []string{"pull"}}, alice, func(a *AllowDocument) { a.May[0] = "push" }),
 
+		"pull.remap[].from": {never: "is asked before a signature is evidence: see TestThreat044_ASignatureCountsElsewhereOnlyWhereARemapSaysSo"},
+		"pull.remap[].to":   {never: "is asked before a signature is evidence: see TestThreat044_ASignatureCountsElsewhereOnlyWhereARemapSaysSo"},
 		"pull.digest_only": {
 			doc: document(&PullDocument{AdmitUnverified: true}, nil), judge: pulled(Evidence{}), code: Unpinned,
 			change: func(d *Document) { d.Pull.DigestOnly = true },

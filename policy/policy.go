@@ -184,6 +184,7 @@ const (
 )
 
 func compilePull(pull PullDocument, known Known, fault func(path, format string, args ...any)) {
+	compileRemaps(pull.Remap, fault)
 	if pull.Blobs != "" && pull.Blobs != openBlobs && pull.Blobs != referenced {
 		fault(".pull.blobs", "is neither %s nor %s", openBlobs, referenced)
 	}

@@ -35,6 +35,10 @@ type Config struct {
 	// with an empty prefix.
 	Registries []Registry `mapstructure:"registries"`
 
+	// TrustRoots are the Sigstore deployments that authorities may name as their trusted_root, beside public-good and files.
+	// Default: public-good, as it is built in.
+	TrustRoots []TrustRoot `mapstructure:"trust_roots"`
+
 	// Authorities can vouch for an image. Default: gateway, who signs with the signer of that name.
 	Authorities []Authority `mapstructure:"authorities"`
 
@@ -278,6 +282,65 @@ func (c *Credentials) takeWord(word string) error {
 	return nil
 }
 
+// TrustRoot is a Sigstore deployment: whose certificates, logs and timestamps are believed. It is in a file, or given by its
+// parts; the one that is named public-good is built in.
+type TrustRoot struct {
+	// Name is what authorities call it in trusted_root. One named public-good says more about the root that is built in.
+	Name string `mapstructure:"name"`
+
+	// File is a trusted_root.json, or several with a line each. With tuf it holds until the first renewal. Required, unless
+	// instance is set or the name is public-good.
+	File string `mapstructure:"file"`
+
+	// Instance is a deployment of one's own by its keys and certificates.
+	Instance *Instance `mapstructure:"instance"`
+
+	// TUF renews the root from a repository. Without it nothing is ever fetched.
+	TUF *TUF `mapstructure:"tuf"`
+
+	// MaxAge is how old the root may become, such as 2160h: then nothing that it vouches for counts. The age of a root that is
+	// renewed begins with each renewal, that of the one that is built in with its day, that of files when they were written.
+	// Default 0s: as old as may be.
+	MaxAge time.Duration `mapstructure:"max_age"`
+}
+
+// TUF is a repository of The Update Framework that has a trusted_root.json.
+type TUF struct {
+	// URL is where it is. Default for public-good: https://tuf-repo-cdn.sigstore.dev. Required for others.
+	URL string `mapstructure:"url"`
+
+	// Root is a file with the repository's first root.json that is trusted. For public-good it is built in. Required for others.
+	Root string `mapstructure:"root"`
+
+	// Refresh is how often the repository is asked, at least 1m. Default 0s: never; what was kept is used.
+	Refresh time.Duration `mapstructure:"refresh"`
+}
+
+// Instance is a Sigstore deployment of one's own. Each part is believed from the beginning; replacing one takes a file, which
+// has times.
+type Instance struct {
+	// Fulcio are PEM files with a chain each, the certificate that issues first and the root last. Required.
+	Fulcio []string `mapstructure:"fulcio"`
+
+	// Rekor are the transparency logs.
+	Rekor []Rekor `mapstructure:"rekor"`
+
+	// CT are PEM files with the public key of a certificate log each.
+	CT []string `mapstructure:"ct"`
+
+	// TSA are PEM files with the chain of a timestamp authority each, the certificate that stamps first and the root last.
+	TSA []string `mapstructure:"tsa"`
+}
+
+// Rekor is a transparency log.
+type Rekor struct {
+	// URL is what the log calls itself. Nothing is fetched from there.
+	URL string `mapstructure:"url"`
+
+	// Key is a PEM file with its public key.
+	Key string `mapstructure:"key"`
+}
+
 // Authority is somebody whose signature we can check: exactly one of signer, key, keyless, github and certificate is set.
 type Authority struct {
 	// Name is what policies call it.
@@ -375,6 +438,12 @@ type Keyless struct {
 	// TrustedRoot is public-good, which is Sigstore's public instance as of the day that `sealgate version` names, or a
 	// trusted_root.json. Default public-good.
 	TrustedRoot string `mapstructure:"trusted_root"`
+
+	// TransparencyLogs is of how many different logs an entry is wanted. Default 1.
+	TransparencyLogs int `mapstructure:"transparency_logs"`
+
+	// Timestamps is of how many different timestamp authorities a timestamp is wanted. Default 0: a log's time will do.
+	Timestamps int `mapstructure:"timestamps"`
 
 	// WithoutTransparencyLogUnsafe accepts signatures that are in no transparency log: whoever steals the identity signs
 	// unseen. A timestamp authority must say the time then. Default false.
@@ -610,6 +679,7 @@ func defaults() Config {
 		Storage:      Storage{Directory: "sealgate-data"},
 		Clients:      Clients{Anonymous: true},
 		Registries:   []Registry{{Name: "local", Embedded: true, Credentials: Credentials{word: noCredentials}}},
+		TrustRoots:   []TrustRoot{{Name: publicGood}},
 		Authorities:  []Authority{{Name: "gateway", Signer: "gateway"}},
 		Signers:      []Signer{{Name: "gateway", Formats: Formats{"auto"}}},
 		Verification: Verification{CacheTTL: time.Minute, OutageTTL: time.Hour, CacheEntries: 100_000},

@@ -89,8 +89,10 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 	}
 	queue := scan.NewQueue(scan.QueueOptions{Log: s.log, Metrics: metrics})
 	s.reloader = &reloader{
-		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv, layers: layers, ledger: memory, queue: queue, workplace: workplace},
-		log: s.log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
+		load: reload, enforce: s.Gateway.Enforce,
+		builder:  &builder{getenv: os.Getenv, layers: layers, ledger: memory, queue: queue, workplace: workplace},
+		renewals: newRenewals(s.log, metrics),
+		log:      s.log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
 	}
 	made, err := s.reloader.start(loaded)
 	if err != nil {
@@ -163,7 +165,8 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 		ReadTimeout: adminTimeout, WriteTimeout: adminTimeout,
 	}
 
-	public, err := net.Listen("tcp", c.Listen.Address)
+	listener := net.ListenConfig{Control: hangUpOnTheDeaf}
+	public, err := listener.Listen(context.Background(), "tcp", c.Listen.Address)
 	if err != nil {
 		return fmt.Errorf("listen.address: %w", err)
 	}
@@ -177,7 +180,7 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 	s.URL = s.open(s.public, public, made.Public, &s.reloader.public)
 	s.Admin = s.open(s.admin, admin, made.Admin, &s.reloader.admin)
 	s.log.Info("serving", "at", s.URL, "admin", s.Admin, "storage", c.Storage.Directory,
-		"policies", policyNames(c), "policy_version", made.Policy.Version(), "authorities", made.Authorities, "registries", registryNames(c))
+		"policies", policyNames(c), "policy_version", made.Policy.Version(), "authorities", made.Authorities, "trust_roots", made.Roots.days(), "registries", registryNames(c))
 	if made.Public.certificate == nil && !isLoopbackAddress(public.Addr().String()) {
 		s.log.Warn("clients on other machines reach this listener in plain text; set listen.tls, or put a proxy with TLS before it")
 	}
@@ -275,10 +278,14 @@ func (s *service) adminHandler(metrics *prometheus.Registry) http.Handler {
 // have [drainTimeout] to end, new ones are refused, and everything is closed.
 func (s *service) wait(ctx context.Context, told <-chan os.Signal) error {
 	reloading, stopReloading := context.WithCancel(ctx)
-	reloaded := make(chan struct{})
+	reloaded, renewed := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(reloaded)
 		s.reloader.run(reloading, told)
+	}()
+	go func() {
+		defer close(renewed)
+		s.reloader.renewals.run(reloading)
 	}()
 
 	var failure error
@@ -289,6 +296,7 @@ func (s *service) wait(ctx context.Context, told <-chan os.Signal) error {
 	s.log.Info("stopping", "requests_have", drainTimeout.String())
 	stopReloading()
 	<-reloaded
+	<-renewed
 	return errors.Join(failure, s.stop())
 }
 

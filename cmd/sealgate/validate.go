@@ -36,6 +36,7 @@ func (l *Loaded) validate() Problems {
 	v.listeners(c)
 	v.clients(c)
 	v.registries(c)
+	v.trustRoots(c)
 	v.forwarded(c)
 	v.authorities(c)
 	v.signers(c)
@@ -248,6 +249,46 @@ func (v *validator) name(at, name string, pattern *regexp.Regexp, seen map[strin
 		return
 	}
 	seen[name] = i
+}
+
+func (v *validator) trustRoots(c *Config) {
+	seen := map[string]int{}
+	for i, r := range c.TrustRoots {
+		at := fmt.Sprintf("trust_roots[%d]", i)
+		v.name(at, r.Name, namePattern, seen, i)
+		builtIn := r.Name == publicGood
+		switch {
+		case builtIn && (r.File != "" || r.Instance != nil):
+			v.add(at, "public-good is built in; give another root another name")
+		case !builtIn && (r.File == "") == (r.Instance == nil):
+			v.add(at, "has neither file nor instance, or both; say where the root is")
+		case r.Instance != nil && r.TUF != nil:
+			v.add(at+".tuf", "an instance is not renewed; name its trusted_root.json in file")
+		case r.Instance != nil && len(r.Instance.Fulcio) == 0:
+			v.add(at+".instance", "has no fulcio; without certificates nothing is signed")
+		}
+		if r.MaxAge < 0 {
+			v.add(at+".max_age", "is negative")
+		}
+		if r.TUF != nil {
+			v.tuf(at+".tuf", *r.TUF, builtIn)
+		}
+	}
+}
+
+func (v *validator) tuf(at string, t TUF, builtIn bool) {
+	u, err := url.Parse(t.URL)
+	switch {
+	case !builtIn && (t.URL == "" || t.Root == ""):
+		v.add(at, "has no url, or no root: only those of public-good are built in")
+	case t.Refresh < 0 || t.Refresh > 0 && t.Refresh < time.Minute:
+		v.add(at+".refresh", "is less than a minute; 0s is never")
+	case t.URL == "":
+	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(t.URL)):
+		v.add(at+".url", "is not an https URL like https://tuf.acme.example")
+	case strings.HasSuffix(t.URL, "/"):
+		v.add(at+".url", "ends with a slash; leave it out")
+	}
 }
 
 func (v *validator) authorities(c *Config) {

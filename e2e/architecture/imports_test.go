@@ -37,6 +37,7 @@ var may = map[string][]string{
 	"signer":                    {"policy", "policy/manifest"},
 	"signer/kms":                {},
 	"verifier":                  {"policy", "policy/manifest", "policy/strictjson", "verifier/predicate"},
+	"verifier/tuf":              {},
 	"verifier/inspect":          {"policy", "policy/manifest", "policy/strictjson"},
 	"verifier/predicate":        {"policy", "policy/strictjson"},
 	"verifier/scan":             {"policy", "policy/manifest", "policy/strictjson", "verifier/predicate"},
@@ -84,8 +85,9 @@ var confined = map[string][]string{
 
 // banned lists import paths that may not be in the build at all, not even by way of others.
 var banned = map[string]string{
-	"github.com/sigstore/cosign/v2/pkg/signature": "it brings client-go, four clouds and OPA; the dispatch of a key reference is ours",
-	"github.com/sigstore/cosign/v2/cmd":           "it is a command line; use cosign/v2/pkg/cosign",
+	"github.com/sigstore/cosign/v2/pkg/signature":       "it brings client-go, four clouds and OPA; the dispatch of a key reference is ours",
+	"github.com/sigstore/cosign/v2/cmd":                 "it is a command line; use cosign/v2/pkg/cosign",
+	"github.com/chrismellard/docker-credential-acr-env": "GO-2026-6225: it gives tokens to hosts that only look like a cloud's",
 }
 
 type listed struct {
