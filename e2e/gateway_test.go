@@ -21,6 +21,7 @@ type gateway struct {
 	address string
 	admin   string
 	dir     string
+	tls     string // the section of that name, empty for plain HTTP
 	process *process
 	binary  string     // empty: the one under test
 	env     []string   // beside what every child sees
@@ -31,7 +32,13 @@ type gateway struct {
 // public keys that it names lie beside the file: release.pub always, others by name.
 func startGateway(t *testing.T, sections string, publicKeys ...string) *gateway {
 	t.Helper()
-	g := newGateway(t, sections, publicKeys...)
+	return startGatewayAt(t, &gateway{address: freeAddress(t)}, sections, publicKeys...)
+}
+
+// startGatewayAt serves at an address, with what is beside it.
+func startGatewayAt(t *testing.T, g *gateway, sections string, publicKeys ...string) *gateway {
+	t.Helper()
+	g.prepare(t, sections, publicKeys...)
 	g.start(t)
 	return g
 }
@@ -39,12 +46,22 @@ func startGateway(t *testing.T, sections string, publicKeys ...string) *gateway 
 // newGateway is startGateway without the start.
 func newGateway(t *testing.T, sections string, publicKeys ...string) *gateway {
 	t.Helper()
-	g := &gateway{address: freeAddress(t), admin: freeAddress(t), dir: tempDir(t)}
+	g := &gateway{address: freeAddress(t)}
+	g.prepare(t, sections, publicKeys...)
+	return g
+}
+
+// prepare writes what a gateway reads when it starts.
+func (g *gateway) prepare(t *testing.T, sections string, publicKeys ...string) {
+	t.Helper()
+	g.admin = freeAddress(t)
+	if g.dir == "" {
+		g.dir = tempDir(t)
+	}
 	for _, name := range append(publicKeys, "release") {
 		need(t, suite.keys).install(t, name, g.path(name+".pub"))
 	}
 	g.configure(t, sections)
-	return g
 }
 
 // path is a file beside the configuration file.
@@ -56,8 +73,8 @@ func (g *gateway) storage(name string) string { return filepath.Join(g.dir, "dat
 func (g *gateway) configure(t *testing.T, sections string) {
 	t.Helper()
 	next := g.path(".next")
-	writeFile(t, next, fmt.Appendf(nil, "listen: {address: %q}\nadmin: {address: %q}\nstorage: {directory: %q}\n%s",
-		g.address, g.admin, g.storage(""), sections), 0o644)
+	writeFile(t, next, fmt.Appendf(nil, "listen: {address: %q%s}\nadmin: {address: %q}\nstorage: {directory: %q}\n%s",
+		g.address, g.tls, g.admin, g.storage(""), sections), 0o644)
 	if err := os.Rename(next, g.path("sealgate.yaml")); err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func (g *Gateway) pushManifest(x *exchange) error {
 	ctx, cancel := context.WithTimeout(x.r.Context(), manifestDeadline)
 	defer cancel()
 
-	m, err := readManifest(x)
+	m, err := g.readManifest(x)
 	if err != nil {
 		return err
 	}
@@ -224,14 +224,16 @@ func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject, groun
 }
 
 // readManifest reads the request's manifest, bounded, and holds it against the digest that the client named.
-func readManifest(x *exchange) (*manifest.Manifest, error) {
+func (g *Gateway) readManifest(x *exchange) (*manifest.Manifest, error) {
 	if encoding := x.r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return nil, &requestError{http.StatusUnsupportedMediaType, "UNSUPPORTED", "a manifest is pushed as it is, without a Content-Encoding"}
 	}
 	connection := http.NewResponseController(x.w)
-	_ = connection.SetReadDeadline(time.Now().Add(manifestDeadline)) // not every writer has one, and then nothing drips
+	_ = connection.SetReadDeadline(time.Now().Add(min(manifestDeadline, g.patience))) // not every writer has one, and then nothing drips
 	raw, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, manifest.MaxBytes))
-	_ = connection.SetReadDeadline(time.Time{})
+	if err == nil { // otherwise the server waits for the rest before it answers
+		_ = connection.SetReadDeadline(time.Time{})
+	}
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return nil, err
 	}

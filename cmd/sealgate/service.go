@@ -169,7 +169,8 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 		ReadTimeout: adminTimeout, WriteTimeout: adminTimeout,
 	}
 
-	public, err := net.Listen("tcp", c.Listen.Address)
+	listener := net.ListenConfig{Control: hangUpOnTheDeaf}
+	public, err := listener.Listen(context.Background(), "tcp", c.Listen.Address)
 	if err != nil {
 		return fmt.Errorf("listen.address: %w", err)
 	}
