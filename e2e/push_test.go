@@ -172,13 +172,13 @@ policies:
 		for _, prefix := range []string{"", "up/"} {
 			repo := prefix + "strict/" + c.name
 			src := kit.source(t, nonroot, "strict "+c.name)
-			c.push(t, src, gw.ref(repo+":once-1")).ok(t)
+			c.deliver(t, src, gw.ref(repo+":once-1")).ok(t)
 			c.fresh(t, gw.ref(repo+":once-1")).ok(t)
-			c.push(t, src, gw.ref(repo+":once-1")).ok(t)
-			c.push(t, src, gw.ref(repo+"/mounted:v1")).ok(t)
+			c.deliver(t, src, gw.ref(repo+":once-1")).ok(t)
+			c.deliver(t, src, gw.ref(repo+"/mounted:v1")).ok(t)
 			c.fresh(t, gw.ref(repo+"/mounted:v1")).ok(t)
 
-			r := c.push(t, kit.source(t, nonroot, "other "+c.name), gw.ref(repo+":once-1")).fails(t)
+			r := c.deliver(t, kit.source(t, nonroot, "other "+c.name), gw.ref(repo+":once-1")).fails(t)
 			if !c.mute {
 				r.has(t, "is written once")
 			}

@@ -47,9 +47,19 @@ func (g *Gateway) judge(ctx context.Context, re *Regime, repo string, pinned boo
 		return judgement{err: fmt.Errorf("verify %s: %w", s, err)}
 	}
 	found.Pinned, found.Index = pinned, m.IsIndex()
-	verdict := rule.Judge(s, found, g.clock.now())
+	key, now := judged{s, pinned, found.Index}, g.clock.now()
+	if rule.Weighs() {
+		if j, ok := re.verdicts.find(key, found, now); ok {
+			return j
+		}
+	}
+	verdict := rule.Judge(s, found, now)
 	if verdict.Admitted() {
-		return judgement{verdict: verdict, evidence: carriers(found), remembered: found.Remembered}
+		j := judgement{verdict: verdict, evidence: carriers(found), remembered: found.Remembered}
+		if rule.Weighs() {
+			re.verdicts.keep(key, found, j, rule.Until(found, now))
+		}
+		return j
 	}
 	return onlyAdmits(s, g.judgeThroughIndex(ctx, re, rule, s, found, verdict))
 }

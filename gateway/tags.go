@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/gateway/ledger"
 	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
@@ -74,7 +75,7 @@ func (g *Gateway) holdTag(ctx context.Context, x *exchange, m *manifest.Manifest
 		return give, nil // a retry
 	case err == nil || errors.Is(err, manifest.ErrInvalid): // whatever it is, it is there
 		give()
-		return nil, g.refuseTag(x, ledger.Push, "the tag names something else already, and is written once", "choose another tag")
+		return nil, g.refuseTag(x, ledger.Push, m.Digest, "the tag names something else already, and is written once", "choose another tag")
 	}
 	give()
 	return nil, fmt.Errorf("read what %s names: %w", x.t.Tag, err)
@@ -84,14 +85,14 @@ func (g *Gateway) holdTag(ctx context.Context, x *exchange, m *manifest.Manifest
 // what names it.
 func (g *Gateway) keepTags(x *exchange) error {
 	if x.rule.IsImmutable(x.t.Tag) || x.t.Tag == "" && x.rule.HasImmutableTags() {
-		return g.refuseTag(x, ledger.Delete, "it is, or may be, what an immutable tag names", "delete it with the registry's own tools")
+		return g.refuseTag(x, ledger.Delete, x.t.Digest, "it is, or may be, what an immutable tag names", "delete it with the registry's own tools")
 	}
 	return nil
 }
 
 // refuseTag refuses in audit mode too: that is about images, not about what their names mean.
-func (g *Gateway) refuseTag(x *exchange, action ledger.Action, why, fix string) error {
-	return g.enforce(x, action, x.t.Digest, judgement{strict: true, verdict: policy.Refuse(policy.Reason{
+func (g *Gateway) refuseTag(x *exchange, action ledger.Action, subject digest.Digest, why, fix string) error {
+	return g.enforce(x, action, subject, judgement{strict: true, verdict: policy.Refuse(policy.Reason{
 		Code: policy.TagImmutable, Requirement: "push immutable_tags", Subject: x.t.Reference(), Why: why, Fix: fix,
 	})})
 }

@@ -36,7 +36,7 @@ func TestThreat161_AnImmutableTagIsWrittenOnce(t *testing.T) {
 			if a.status != http.StatusForbidden || !strings.Contains(string(a.body), "TAG_IMMUTABLE") {
 				t.Errorf("%s, %s: something else is answered %d %s", mode, tag, a.status, a.body)
 			}
-			if d := r.last(); d.Outcome != ledger.Deny || d.Audit || d.Reference != tag {
+			if d := r.last(); d.Outcome != ledger.Deny || d.Audit || d.Reference != tag || d.Digest != second.digest {
 				t.Errorf("%s, %s: recorded %+v", mode, tag, d)
 			}
 			if a := r.want(http.StatusOK, "GET", "/v2/a/manifests/"+tag, nil); digest.FromBytes(a.body) != first.digest {
