@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/gateway/ledger"
@@ -29,7 +30,7 @@ func (g *Gateway) startUpload(x *exchange) error {
 	switch {
 	case x.t.Digest != "":
 		query.Set("digest", x.t.Digest.String())
-		body, length = newDigestReader(x.r.Body, x.t.Digest), x.r.ContentLength
+		body, length = newDigestReader(g.body(x), x.t.Digest), x.r.ContentLength
 		header.Set("Content-Type", "application/octet-stream")
 	case x.t.Mount != "":
 		if from, ok := g.mountSource(x); ok {
@@ -82,16 +83,16 @@ func (g *Gateway) continueUpload(x *exchange) error {
 	request := upstream.Request{Method: x.r.Method, Repo: x.name, Path: t.Path, RawQuery: t.Query, Header: http.Header{}}
 	switch x.t.Kind {
 	case UploadChunk:
-		request.Body, request.Length = x.r.Body, x.r.ContentLength
+		request.Body, request.Length = g.body(x), x.r.ContentLength
 		copyHeader(request.Header, x.r.Header, "Content-Range", "Content-Type")
 	case FinishUpload:
 		if x.t.Digest == "" {
 			return badRequest("DIGEST_INVALID", "the end of an upload names its digest: ?digest=sha256:…")
 		}
 		request.RawQuery = withDigest(t.Query, x.t.Digest)
-		request.Body, request.Length = x.r.Body, x.r.ContentLength
+		request.Body, request.Length = g.body(x), x.r.ContentLength
 		if t.Fresh && x.r.ContentLength != 0 {
-			request.Body = newDigestReader(x.r.Body, x.t.Digest)
+			request.Body = newDigestReader(g.body(x), x.t.Digest)
 		}
 		copyHeader(request.Header, x.r.Header, "Content-Range", "Content-Type")
 	}
@@ -193,4 +194,26 @@ func (d *digestReader) Read(p []byte) (int, error) {
 		return n, errDigestMismatch
 	}
 	return n, err
+}
+
+// body is the request's, of a client that has to go on sending.
+func (g *Gateway) body(x *exchange) io.Reader {
+	return &patientReader{x.r.Body, http.NewResponseController(x.w), g.patience}
+}
+
+// patientReader ends the body of a client that sends nothing for too long: it would hold a connection to the upstream, and an
+// upload there.
+type patientReader struct {
+	body       io.Reader
+	connection *http.ResponseController
+	patience   time.Duration
+}
+
+func (p *patientReader) Read(b []byte) (int, error) {
+	_ = p.connection.SetReadDeadline(time.Now().Add(p.patience)) // not every writer has one, and then nothing drips
+	n, err := p.body.Read(b)
+	if errors.Is(err, io.EOF) {
+		_ = p.connection.SetReadDeadline(time.Time{}) // the registry may take its time, and the connection goes on
+	}
+	return n, err // after an error the deadline stays: the server waits for the rest before it answers
 }

@@ -316,6 +316,10 @@ type ScanDocument struct {
 	// Warn is an expression in CEL over each finding: where it is true, the client is warned.
 	Warn string `mapstructure:"warn"`
 
+	// DenyPackages is an expression in CEL over each package of the image, vulnerable or not: where it is true, the image is
+	// refused. It needs a scanner that is embedded or a program.
+	DenyPackages string `mapstructure:"deny_packages"`
+
 	// MaxDatabaseAge is the longest time ago that the scanner's database was updated. Default 120h.
 	MaxDatabaseAge time.Duration `mapstructure:"max_database_age"`
 
@@ -350,10 +354,13 @@ type SealDocument struct {
 	// Signer is the configured name of the signer.
 	Signer string `mapstructure:"signer"`
 
+	// Signers are several, who all sign, or none does. Instead of Signer.
+	Signers []string `mapstructure:"signers"`
+
 	// Scan attests what the scanners found. It needs push.scan. Default false.
 	Scan bool `mapstructure:"scan"`
 
-	// SBOM attests the bill of materials of those scanners that write one. It needs push.scan. Default false.
+	// SBOM attests the bill of materials, in CycloneDX and SPDX. It needs push.scan. Default false.
 	SBOM bool `mapstructure:"sbom"`
 
 	// Summary attests the verdict as well: SLSA's verification summary, which says under which policy, when, on what grounds
@@ -404,6 +411,7 @@ func (d *PushDocument) clone() *PushDocument {
 	}
 	if d.Seal != nil {
 		seal := *d.Seal
+		seal.Signers = slices.Clone(d.Seal.Signers)
 		c.Seal = &seal
 	}
 	return &c

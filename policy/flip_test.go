@@ -295,6 +295,8 @@ func allFlips() map[string]decisive {
 		"push.scan.deny": searched(scanner(func(d *ScanDocument) { d.Deny = "finding.severity >= HIGH" }), ForbiddenFinding,
 			scanned(foundFinding(Medium, FixNone)), func(d *ScanDocument) { d.Deny = "finding.severity >= MEDIUM" }),
 		"push.scan.warn": {never: "warns, whatever it says"},
+		"push.scan.deny_packages": searched(scanner(func(d *ScanDocument) { d.DenyPackages = `pkg.name == "zlib"` }), ForbiddenPackage,
+			listing(Package{Name: "openssl"}), func(d *ScanDocument) { d.DenyPackages = `pkg.name == "openssl"` }),
 		"push.scan.max_database_age": searched(ScanDocument{Scanner: "default"}, StaleDatabase, scanned(),
 			func(d *ScanDocument) { d.MaxDatabaseAge = time.Minute }),
 		"push.scan.admit_undated_database": searched(scanner(func(d *ScanDocument) { d.AdmitUndatedDatabase = true }), StaleDatabase, undated,
@@ -307,6 +309,7 @@ func allFlips() map[string]decisive {
 		"push.scan.exceptions[].reason":  {never: "a reason is for whoever reviews the policy"},
 
 		"push.seal.signer":     {never: "who signs is no demand on an image; a signer that is not known does not compile"},
+		"push.seal.signers":    {never: "who signs is no demand on an image; a signer that is not known does not compile"},
 		"push.seal.scan":       {never: "what is attested of an image is no demand on it"},
 		"push.seal.sbom":       {never: "what is attested of an image is no demand on it"},
 		"push.seal.summary":    {never: "what is attested of an image is no demand on it"},

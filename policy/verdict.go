@@ -70,6 +70,7 @@ const (
 	AnotherHistory   Code = "ANOTHER_HISTORY"   // its history tells of other layers
 	CheckExcepted    Code = "CHECK_EXCEPTED"    // a warning: an exception covers what a check found
 	NotScanned       Code = "NOT_SCANNED"       // a scanner that the rule names did not scan it
+	ForbiddenPackage Code = "FORBIDDEN_PACKAGE" // a package that the rule denies
 	FindingsExcepted Code = "FINDINGS_EXCEPTED" // an exception covers what a scanner found
 )
 

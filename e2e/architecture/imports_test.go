@@ -35,6 +35,7 @@ var may = map[string][]string{
 	"gateway/upstream/keychain": {},
 	"gateway/upstream":          {"policy", "policy/manifest"},
 	"signer":                    {"policy", "policy/manifest"},
+	"signer/pkcs11":             {},
 	"signer/kms":                {},
 	"verifier":                  {"policy", "policy/manifest", "policy/strictjson", "verifier/predicate"},
 	"verifier/tuf":              {},
@@ -43,7 +44,7 @@ var may = map[string][]string{
 	"verifier/scan":             {"policy", "policy/manifest", "policy/strictjson", "verifier/predicate"},
 
 	"verifier/scan/inventory": {"policy", "policy/manifest", "policy/strictjson", "verifier/inspect"},
-	"verifier/scan/embedded":  {"policy", "verifier/scan", "verifier/scan/inventory", "verifier/scan/osv"},
+	"verifier/scan/embedded":  {"policy", "verifier/scan", "verifier/scan/inventory", "verifier/scan/osv", "verifier/scan/sbom"},
 	"verifier/scan/harbor":    {"policy", "policy/strictjson", "verifier/predicate", "verifier/scan"},
 	"verifier/scan/osv":       {"policy", "verifier/scan/inventory"},
 	"verifier/scan/sbom":      {"verifier/scan/inventory"},
