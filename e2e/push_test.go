@@ -173,8 +173,8 @@ policies:
 			repo := prefix + "strict/" + c.name
 			src := kit.source(t, nonroot, "strict "+c.name)
 			c.deliver(t, src, gw.ref(repo+":once-1")).ok(t)
+			c.push(t, src, gw.ref(repo+":once-1")).ok(t) // what was built a moment ago, again
 			c.fresh(t, gw.ref(repo+":once-1")).ok(t)
-			c.deliver(t, src, gw.ref(repo+":once-1")).ok(t)
 			c.deliver(t, src, gw.ref(repo+"/mounted:v1")).ok(t)
 			c.fresh(t, gw.ref(repo+"/mounted:v1")).ok(t)
 
