@@ -67,7 +67,7 @@ type Regime struct {
 	Verifier   Verifier
 	Inspector  Inspector
 	Scanners   map[string]Scanner // by the scanner's name
-	Sealers    map[string]Sealer  // by the signer's name
+	Sealers    map[string]Sealer  // by the policy's name
 
 	verdicts *verdicts // what was admitted while it is enforced
 }
@@ -161,6 +161,8 @@ type exchange struct {
 	registry *upstream.Registry // nil for what concerns no repository
 	name     string             // of the repository in that registry
 	rule     *policy.Rule       // nil when no policy names the repository
+
+	progress func(Step, digest.Digest) // told what is done; nil for requests
 }
 
 // handlers is the gateway's table of contents.

@@ -81,7 +81,7 @@ func (g *Gateway) admitPush(ctx context.Context, x *exchange, m *manifest.Manife
 		return j.err // the request is at fault: nothing was there to decide about
 	}
 
-	if j.err == nil && j.verdict.Admitted() && x.rule.Signer() != "" {
+	if j.err == nil && j.verdict.Admitted() && x.rule.Seals() {
 		j.evidence, j.err = g.stageAndSeal(ctx, x, s, m, grounds)
 		if refusal := new(upstream.StatusError); errors.As(j.err, &refusal) && refusal.Status/100 == 4 {
 			return j.err // the registry does not take the manifest
@@ -96,6 +96,7 @@ func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manife
 	if depth > maxIndexDepth {
 		return policy.Verdict{}, nil, fmt.Errorf("%w: indexes nested deeper than %d", manifest.ErrInvalid, maxIndexDepth)
 	}
+	x.step(StepCheck, m.Digest)
 	image, err := x.re.Inspector.Inspect(ctx, x.t.Repo, m, x.rule.ImageNeeds())
 	if err != nil {
 		return policy.Verdict{}, nil, fmt.Errorf("inspect %s: %w", m.Digest, err)
@@ -184,7 +185,7 @@ func (g *Gateway) judgeChild(ctx context.Context, x *exchange, d ocispec.Descrip
 	}
 
 	v, grounds, err := g.judgePush(ctx, x, child, depth)
-	if err != nil || !v.Admitted() || x.rule.Signer() == "" {
+	if err != nil || !v.Admitted() || !x.rule.Seals() {
 		return v, err
 	}
 	_, err = g.seal(ctx, x, policy.Subject{Repo: x.t.Repo, Digest: child.Digest}, grounds)
@@ -201,10 +202,11 @@ func (g *Gateway) stageAndSeal(ctx context.Context, x *exchange, s policy.Subjec
 
 // seal signs a subject, and attests on what grounds it was admitted.
 func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject, grounds []policy.Statement) ([]digest.Digest, error) {
-	sealer, ok := x.re.Sealers[x.rule.Signer()]
+	sealer, ok := x.re.Sealers[x.rule.Name()]
 	if !ok {
-		return nil, fmt.Errorf("seal %s: no signer %q", s, x.rule.Signer())
+		return nil, fmt.Errorf("seal %s: no sealer for policy %q", s, x.rule.Name())
 	}
+	x.step(StepSeal, s.Digest)
 	if err := g.checkClock(); err != nil {
 		return nil, fmt.Errorf("seal %s: %w", s, err)
 	}
@@ -213,6 +215,7 @@ func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject, groun
 		return nil, fmt.Errorf("summarize %s: %w", s, err)
 	}
 	evidence, err := sealer.Seal(ctx, s, g.sealName(s), statements)
+	g.metrics.seal(err)
 	if err != nil {
 		return nil, fmt.Errorf("seal %s: %w", s, err)
 	}

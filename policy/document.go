@@ -354,6 +354,9 @@ type SealDocument struct {
 	// Signer is the configured name of the signer.
 	Signer string `mapstructure:"signer"`
 
+	// Signers are several, who all sign, or none does. Instead of Signer.
+	Signers []string `mapstructure:"signers"`
+
 	// Scan attests what the scanners found. It needs push.scan. Default false.
 	Scan bool `mapstructure:"scan"`
 
@@ -408,6 +411,7 @@ func (d *PushDocument) clone() *PushDocument {
 	}
 	if d.Seal != nil {
 		seal := *d.Seal
+		seal.Signers = slices.Clone(d.Seal.Signers)
 		c.Seal = &seal
 	}
 	return &c

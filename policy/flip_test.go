@@ -309,6 +309,7 @@ func allFlips() map[string]decisive {
 		"push.scan.exceptions[].reason":  {never: "a reason is for whoever reviews the policy"},
 
 		"push.seal.signer":     {never: "who signs is no demand on an image; a signer that is not known does not compile"},
+		"push.seal.signers":    {never: "who signs is no demand on an image; a signer that is not known does not compile"},
 		"push.seal.scan":       {never: "what is attested of an image is no demand on it"},
 		"push.seal.sbom":       {never: "what is attested of an image is no demand on it"},
 		"push.seal.summary":    {never: "what is attested of an image is no demand on it"},

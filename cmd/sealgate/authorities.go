@@ -4,10 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"time"
 
 	"github.com/sealgate/sealgate/policy"
@@ -16,44 +13,6 @@ import (
 )
 
 const maxPublicKeyFile = 64 << 10 // bytes
-
-var errNotYetGenerated = errors.New("the gateway's key is not generated yet")
-
-// loadKeys loads the signers' keys, as far as they load.
-func (b *builder) loadKeys(l *Loaded) (map[string]*signer.Key, Problems) {
-	keys := map[string]*signer.Key{}
-	var problems Problems
-	for i, s := range l.Config.Signers {
-		key, err := b.loadKey(&l.Config, s)
-		if b.dry && errors.Is(err, errNotYetGenerated) {
-			continue // serve will
-		}
-		if err != nil {
-			problems = append(problems, l.problem(fmt.Sprintf("signers[%d].key", i), "%v", err))
-			continue
-		}
-		keys[s.Name] = key
-	}
-	return keys, problems
-}
-
-func (b *builder) loadKey(c *Config, s Signer) (*signer.Key, error) {
-	path, generated := c.keyPath(s)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if generated {
-			return nil, fmt.Errorf("%s: %w; sealgate serve does that when it first starts", path, errNotYetGenerated)
-		}
-		return nil, fmt.Errorf("%s does not exist; make it with: sealgate keys generate --output %[1]s", path)
-	}
-	password, err := c.password(s, b.getenv)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if b.openKey != nil {
-		return b.openKey(path, password)
-	}
-	return signer.LoadKeyFile(path, password)
-}
 
 // openAuthorities reads what authorities are checked with, and gives their fingerprints by name. What an operator should know
 // about them goes to warn.

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/sealgate/sealgate/gateway"
 	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/gateway/ledger"
@@ -31,7 +29,8 @@ type builder struct {
 	doors      map[string]standingDoor // where adapters pull what they scan, by address
 	desk       *clients.Desk           // where clients log in; nil until a configuration knows some
 	issuers    map[string]standingIssuer
-	ages       map[string]*age // of trust roots, by name
+	tokens     map[PKCS11]*signer.Key // keys in tokens, which stay open
+	ages       map[string]*age        // of trust roots, by name
 }
 
 // built is what a configuration became.
@@ -54,7 +53,7 @@ type built struct {
 // wrong. What was built has no effect before [builder.keep]; without it, [builder.drop] closes what is new.
 func (b *builder) build(l *Loaded) (*built, error) {
 	made := &built{}
-	signerKeys, problems := b.loadKeys(l)
+	signerKeys, problems := b.loadKeys(l, made.warn)
 	roots, more := b.openTrustRoots(l)
 	problems = append(problems, more...)
 	made.Roots = roots
@@ -109,6 +108,11 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		b.drop(made)
 		return nil, Problems{l.problem("authorities", "%v", err)}
 	}
+	sealers, err := openSealers(&l.Config, signerKeys, registries)
+	if err != nil {
+		b.drop(made)
+		return nil, Problems{l.problem("signers", "%v", err)}
+	}
 	made.Prover, made.Bases = proven.WithSameRepository(sameRepository(registries, compiled)), bases
 	proven = made.Prover.WithNeeds(needs(compiled))
 	if bridge := l.Config.Verification.OutageTTL; b.ledger != nil && bridge > 0 {
@@ -125,21 +129,13 @@ func (b *builder) build(l *Loaded) (*built, error) {
 			TTL: l.Config.Verification.CacheTTL, Entries: l.Config.Verification.CacheEntries,
 		}),
 		Inspector: inspect.Inspector{Blobs: registries, Layers: b.layers},
-		Sealers:   map[string]gateway.Sealer{},
+		Sealers:   sealers,
 	}
 	if b.queue != nil {
 		if made.Regime.Scanners, problems = b.openScanners(l, registries, made); len(problems) > 0 {
 			b.drop(made)
 			return nil, problems.orNil()
 		}
-	}
-	for _, s := range l.Config.Signers {
-		formats, err := signer.ParseFormats(s.Formats)
-		if err != nil {
-			b.drop(made)
-			return nil, fmt.Errorf("signer %s: %w", s.Name, err)
-		}
-		made.Regime.Sealers[s.Name] = signer.NewSealer(signerKeys[s.Name], registries, formats)
 	}
 	return made, nil
 }

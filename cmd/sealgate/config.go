@@ -535,13 +535,24 @@ func (m Moment) time() (time.Time, error) {
 	return time.Parse(time.RFC3339, string(m))
 }
 
-// Signer is something that we sign with.
+// Signer is something that we sign with: at most one of key, kms and pkcs11 is set.
 type Signer struct {
 	// Name is what policies and authorities call it.
 	Name string `mapstructure:"name"`
 
-	// Key is its private key.
+	// Key is a private key in a file. Default, where neither kms nor pkcs11 is set: the key that the gateway generates.
 	Key PrivateKey `mapstructure:"key"`
+
+	// KMS is a key that a key management service keeps, by its reference: awskms://, gcpkms://, azurekms://, hashivault://
+	// or openbao://, as cosign writes it. Who asks, the service's own variables say, such as AWS_REGION or VAULT_ADDR.
+	KMS string `mapstructure:"kms"`
+
+	// Public is a file with a copy of the public half of a key in a service, in PEM. With it a gateway starts while the service
+	// cannot be asked, and one whose key was changed there does not. Only with kms. Default none.
+	Public string `mapstructure:"public"`
+
+	// PKCS11 is a key in a hardware security module. It needs the build for such modules.
+	PKCS11 *PKCS11 `mapstructure:"pkcs11"`
 
 	// Formats are auto, or a list of bundle (what cosign v3 reads first) and tag (cosign v2's .sig). Auto follows what
 	// the image carries and hides nobody's signature; an image that carries nothing gets both. Default auto.
@@ -560,6 +571,24 @@ type PrivateKey struct {
 	// PasswordFile is a file that holds the password, instead of a variable. Others must not be able to read it. For
 	// gateway.key, when no variable is set, it is gateway.password in the storage directory.
 	PasswordFile string `mapstructure:"password_file"`
+}
+
+// PKCS11 names a key in a token.
+type PKCS11 struct {
+	// Module is the library of the module's maker, such as /usr/lib/softhsm/libsofthsm2.so.
+	Module string `mapstructure:"module"`
+
+	// Token is the label of the token.
+	Token string `mapstructure:"token"`
+
+	// Label is the label of the key pair in the token.
+	Label string `mapstructure:"label"`
+
+	// PINEnv is the environment variable that holds the PIN. This or pin_file is required.
+	PINEnv string `mapstructure:"pin_env"`
+
+	// PINFile is a file that holds the PIN. Others must not be able to read it.
+	PINFile string `mapstructure:"pin_file"`
 }
 
 // Formats are the layouts of a seal.

@@ -210,6 +210,11 @@ func (c *Config) paths() map[string]*string {
 	for i := range c.Signers {
 		all[fmt.Sprintf("signers[%d].key.file", i)] = &c.Signers[i].Key.File
 		all[fmt.Sprintf("signers[%d].key.password_file", i)] = &c.Signers[i].Key.PasswordFile
+		all[fmt.Sprintf("signers[%d].public", i)] = &c.Signers[i].Public
+		if token := c.Signers[i].PKCS11; token != nil {
+			all[fmt.Sprintf("signers[%d].pkcs11.module", i)] = &token.Module
+			all[fmt.Sprintf("signers[%d].pkcs11.pin_file", i)] = &token.PINFile
+		}
 	}
 	for i := range c.Scanners {
 		if own := c.Scanners[i].Embedded; own != nil {

@@ -151,7 +151,7 @@ func (b *builder) openDoor(address string) (*harbor.Door, error) {
 func (c *Config) secrets() []string {
 	all := []string{c.Storage.Directory}
 	for path, file := range c.paths() {
-		if *file != "" && (strings.HasSuffix(path, ".key.file") || strings.HasSuffix(path, "password_file") || strings.HasSuffix(path, "token_file") || path == "listen.tls.key" || path == "clients.htpasswd") {
+		if *file != "" && (strings.HasSuffix(path, ".key.file") || strings.HasSuffix(path, "password_file") || strings.HasSuffix(path, "pin_file") || strings.HasSuffix(path, "token_file") || path == "listen.tls.key" || path == "clients.htpasswd") {
 			all = append(all, *file)
 		}
 	}

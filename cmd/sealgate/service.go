@@ -65,9 +65,11 @@ func startService(loaded *Loaded, reload func() (*Loaded, error), log *slog.Logg
 
 func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 	c := &loaded.Config
-	if err := s.lockStorage(c.Storage.Directory); err != nil {
+	unlock, err := lockStorage(c.Storage.Directory)
+	if err != nil {
 		return err
 	}
+	s.closers = append(s.closers, unlock)
 	if err := generateKeys(c, s.log); err != nil {
 		return err
 	}
@@ -131,20 +133,22 @@ func generateKeys(c *Config, log *slog.Logger) error {
 	return nil
 }
 
-// lockStorage makes this process the only one that serves from a storage directory. The lock ends with the process.
-func (s *service) lockStorage(directory string) error {
+// errStorageInUse says that another process has the lock.
+var errStorageInUse = errors.New("is in use by another sealgate")
+
+// lockStorage makes this process the only one that uses a storage directory. The lock ends with unlock, or with the process.
+func lockStorage(directory string) (unlock func() error, err error) {
 	if err := os.MkdirAll(directory, 0o700); err != nil {
-		return fmt.Errorf("open storage: %w", err)
+		return nil, fmt.Errorf("open storage: %w", err)
 	}
 	file, err := os.OpenFile(filepath.Join(directory, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return fmt.Errorf("open storage: %w", err)
+		return nil, fmt.Errorf("open storage: %w", err)
 	}
-	s.closers = append(s.closers, file.Close)
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return fmt.Errorf("storage directory %s is in use by another sealgate", directory)
+		return nil, errors.Join(fmt.Errorf("storage directory %s %w", directory, errStorageInUse), file.Close())
 	}
-	return nil
+	return file.Close, nil
 }
 
 // listen opens both listeners and serves.

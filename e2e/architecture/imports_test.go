@@ -35,6 +35,7 @@ var may = map[string][]string{
 	"gateway/upstream/keychain": {},
 	"gateway/upstream":          {"policy", "policy/manifest"},
 	"signer":                    {"policy", "policy/manifest"},
+	"signer/pkcs11":             {},
 	"signer/kms":                {},
 	"verifier":                  {"policy", "policy/manifest", "policy/strictjson", "verifier/predicate"},
 	"verifier/tuf":              {},
