@@ -17,13 +17,16 @@ units = ./cmd/... ./gateway/... ./policy/... ./signer/... ./verifier/...
 quick = ./e2e/architecture ./e2e/bench ./e2e/tools/tally ./deploy/image
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## the whole story in a minute: push, check, seal, pull; and what is refused
 	@dist/sealgate demo
 
 build: ## dist/sealgate: static, and the same bytes wherever it is built
 	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o dist/sealgate ./cmd/sealgate
+
+build-pkcs11: ## dist/sealgate-pkcs11: with hardware security modules, by cgo
+	@CGO_ENABLED=1 $(GO) build -tags pkcs11key -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o dist/sealgate-pkcs11 ./cmd/sealgate
 
 test: tools ## everything, with real clients and registries; installs what it needs
 	$(GO) vet ./...
@@ -55,4 +58,4 @@ image: build ## dist/image: an OCI layout of ourselves, made without a network
 clean: ## remove dist
 	rm -rf dist
 
-.PHONY: help demo build test test-fast tools lint conformance bench fuzz image clean
+.PHONY: help demo build build-pkcs11 test test-fast tools lint conformance bench fuzz image clean

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,7 +21,10 @@ type gateway struct {
 	address string
 	admin   string
 	dir     string
+	tls     string // the section of that name, empty for plain HTTP
 	process *process
+	binary  string     // empty: the one under test
+	env     []string   // beside what every child sees
 	inside  *namespace // nil: the machine's own network
 }
 
@@ -28,13 +32,36 @@ type gateway struct {
 // public keys that it names lie beside the file: release.pub always, others by name.
 func startGateway(t *testing.T, sections string, publicKeys ...string) *gateway {
 	t.Helper()
-	g := &gateway{address: freeAddress(t), admin: freeAddress(t), dir: tempDir(t)}
+	return startGatewayAt(t, &gateway{address: freeAddress(t)}, sections, publicKeys...)
+}
+
+// startGatewayAt serves at an address, with what is beside it.
+func startGatewayAt(t *testing.T, g *gateway, sections string, publicKeys ...string) *gateway {
+	t.Helper()
+	g.prepare(t, sections, publicKeys...)
+	g.start(t)
+	return g
+}
+
+// newGateway is startGateway without the start.
+func newGateway(t *testing.T, sections string, publicKeys ...string) *gateway {
+	t.Helper()
+	g := &gateway{address: freeAddress(t)}
+	g.prepare(t, sections, publicKeys...)
+	return g
+}
+
+// prepare writes what a gateway reads when it starts.
+func (g *gateway) prepare(t *testing.T, sections string, publicKeys ...string) {
+	t.Helper()
+	g.admin = freeAddress(t)
+	if g.dir == "" {
+		g.dir = tempDir(t)
+	}
 	for _, name := range append(publicKeys, "release") {
 		need(t, suite.keys).install(t, name, g.path(name+".pub"))
 	}
 	g.configure(t, sections)
-	g.start(t)
-	return g
 }
 
 // path is a file beside the configuration file.
@@ -46,8 +73,8 @@ func (g *gateway) storage(name string) string { return filepath.Join(g.dir, "dat
 func (g *gateway) configure(t *testing.T, sections string) {
 	t.Helper()
 	next := g.path(".next")
-	writeFile(t, next, fmt.Appendf(nil, "listen: {address: %q}\nadmin: {address: %q}\nstorage: {directory: %q}\n%s",
-		g.address, g.admin, g.storage(""), sections), 0o644)
+	writeFile(t, next, fmt.Appendf(nil, "listen: {address: %q%s}\nadmin: {address: %q}\nstorage: {directory: %q}\n%s",
+		g.address, g.tls, g.admin, g.storage(""), sections), 0o644)
 	if err := os.Rename(next, g.path("sealgate.yaml")); err != nil {
 		t.Fatal(err)
 	}
@@ -56,9 +83,9 @@ func (g *gateway) configure(t *testing.T, sections string) {
 // start serves until stop or the test's end.
 func (g *gateway) start(t *testing.T) {
 	t.Helper()
-	name, args, env := suite.sealgate, []string{"serve", "--config", g.path("sealgate.yaml")}, []string(nil)
+	name, args, env := g.program(), []string{"serve", "--config", g.path("sealgate.yaml")}, g.env
 	if g.inside != nil {
-		name, args, env = "/usr/sbin/ip", append([]string{"netns", "exec", g.inside.name, suite.sealgate}, args...), []string{"HTTPS_PROXY="}
+		name, args, env = "/usr/sbin/ip", append([]string{"netns", "exec", g.inside.name, g.program()}, args...), append(slices.Clone(env), "HTTPS_PROXY=")
 	}
 	p, err := startProcess(filepath.Join(g.dir, "log"), env, name, args...)
 	if err != nil {
@@ -76,6 +103,13 @@ func (g *gateway) start(t *testing.T) {
 	}
 }
 
+func (g *gateway) program() string {
+	if g.binary != "" {
+		return g.binary
+	}
+	return suite.sealgate
+}
+
 // reload makes the gateway read its files again.
 func (g *gateway) reload(t *testing.T) {
 	t.Helper()
@@ -90,7 +124,7 @@ func (g *gateway) ref(image string) string { return g.address + "/" + image }
 // run runs another command of the binary under the same configuration.
 func (g *gateway) run(t *testing.T, args ...string) result {
 	t.Helper()
-	return command(t, nil, suite.sealgate, append(args, "--config", g.path("sealgate.yaml"))...)
+	return command(t, g.env, g.program(), append(args, "--config", g.path("sealgate.yaml"))...)
 }
 
 // publicKey is the file with the public half of the gateway's own key.

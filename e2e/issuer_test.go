@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -52,14 +53,19 @@ func startIssuer() (*issuer, error) {
 
 // token says for an hour that its bearer reads the mail of an address.
 func (i *issuer) token(email string) (string, error) {
+	return i.says(map[string]any{"aud": audience, "sub": email, "email": email, "email_verified": true}, time.Hour)
+}
+
+// says signs claims that are good for some time from now.
+func (i *issuer) says(claims map[string]any, life time.Duration) (string, error) {
 	part := func(value any) string {
 		raw, _ := json.Marshal(value) // texts and numbers
 		return encoded(raw)
 	}
 	now := time.Now().Unix()
-	text := part(map[string]string{"alg": "RS256", "kid": "1", "typ": "JWT"}) + "." + part(map[string]any{
-		"iss": i.url, "aud": audience, "sub": email, "email": email, "email_verified": true, "iat": now, "nbf": now, "exp": now + 3600,
-	})
+	all := map[string]any{"iss": i.url, "iat": now, "nbf": now, "exp": now + int64(life.Seconds())}
+	maps.Copy(all, claims)
+	text := part(map[string]string{"alg": "RS256", "kid": "1", "typ": "JWT"}) + "." + part(all)
 	sum := sha256.Sum256([]byte(text))
 	signature, err := rsa.SignPKCS1v15(rand.Reader, i.key, crypto.SHA256, sum[:])
 	return text + "." + encoded(signature), err

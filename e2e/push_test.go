@@ -152,3 +152,55 @@ func (g *gateway) contents(t *testing.T, repo string) []string {
 	slices.Sort(list)
 	return list
 }
+
+// TestPushesWhereBlobsNeedAnImage pushes where blobs are served for admitted images alone and tags are written once: clients ask
+// for what they uploaded before there is a manifest, and mount it elsewhere.
+func TestPushesWhereBlobsNeedAnImage(t *testing.T) {
+	up, kit := startRegistry(t), need(t, suite.images)
+	gw := startGateway(t, fmt.Sprintf(`
+registries:
+  - {name: local, embedded: true, prefix: ""}
+  - {name: up, url: %q, prefix: up/}
+policies:
+  - name: sealed
+    repositories: ["**"]
+    pull: {signed_by: {any: [gateway]}, blobs: referenced}
+    push: {image: {nonroot: deny}, seal: {signer: gateway}, immutable_tags: ["once-*"]}
+`, up.url()))
+
+	forEachPusher(t, "images and indexes are pushed and pulled, and a tag is written once", func(t *testing.T, c client) {
+		for _, prefix := range []string{"", "up/"} {
+			repo := prefix + "strict/" + c.name
+			src := kit.source(t, nonroot, "strict "+c.name)
+			c.deliver(t, src, gw.ref(repo+":once-1")).ok(t)
+			c.fresh(t, gw.ref(repo+":once-1")).ok(t)
+			c.deliver(t, src, gw.ref(repo+":once-1")).ok(t)
+			c.deliver(t, src, gw.ref(repo+"/mounted:v1")).ok(t)
+			c.fresh(t, gw.ref(repo+"/mounted:v1")).ok(t)
+
+			r := c.deliver(t, kit.source(t, nonroot, "other "+c.name), gw.ref(repo+":once-1")).fails(t)
+			if !c.mute {
+				r.has(t, "is written once")
+			}
+			c.pushIndex(t, kit.indexSource(t, nonroot, "strict "+c.name), gw.ref(repo+":multi")).ok(t)
+			c.fresh(t, gw.ref(repo+":multi")).ok(t)
+		}
+	})
+
+	// Around the gateway: the image is refused, and so is what it is made of.
+	unsigned := kit.image(t, nonroot, "around the gateway")
+	put(t, up.ref("around:v1"), unsigned)
+	layers, err := unsigned.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := layers[0].Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		if resp := gw.ask(t, method, "up/around/blobs/"+d.String()); resp.StatusCode < 400 {
+			t.Errorf("%s of a refused image's layer is answered %d", method, resp.StatusCode)
+		}
+	}
+}

@@ -103,3 +103,31 @@ func summaryIn(t *testing.T, r result) string {
 	}
 	return statement.Predicate.VerificationResult
 }
+
+func TestSealDoesWhatAPushWouldBesideARunningGateway(t *testing.T) {
+	up, kit := startRegistry(t), need(t, suite.images)
+	gw := startGateway(t, fmt.Sprintf(summaryConfig, "auto", up.url()))
+
+	digest := put(t, up.ref("around:v1"), kit.image(t, nonroot, "around"))
+	cranePull(t, gw.ref("up/around:v1")).fails(t)
+	gw.run(t, "seal", "up/around:v1").ok(t).has(t, "checking "+digest, "sealing "+digest, "sealed  up/around:v1")
+	eventually(t, "the gateway sees the seal", func() (bool, string) {
+		r := cranePull(t, gw.ref("up/around:v1"))
+		return r.code == 0, r.output
+	})
+	bothGenerationsVerify(t, gw.publicKey(t), gw.ref("up/around")+"@"+digest)
+	before := gw.contents(t, "up/around")
+	gw.run(t, "seal", "up/around@"+digest).ok(t)
+	if after := gw.contents(t, "up/around"); !slices.Equal(before, after) {
+		t.Errorf("sealing again changed the repository\nfrom %s\nto   %s", strings.Join(before, "\n     "), strings.Join(after, "\n     "))
+	}
+
+	put(t, up.ref("root:v1"), kit.image(t, asRoot, "root"))
+	if r := gw.run(t, "seal", "up/root:v1"); r.code != 3 {
+		t.Errorf("ends with %d, want 3:\n%s", r.code, r.output)
+	}
+	put(t, gw.ref("own:v1"), kit.image(t, nonroot, "own"))
+	if r := gw.run(t, "seal", "own:v1"); r.code != 2 {
+		t.Errorf("ends with %d, want 2: the storage is the gateway's\n%s", r.code, r.output)
+	}
+}

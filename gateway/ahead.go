@@ -22,22 +22,24 @@ func (g *Gateway) lookAhead(x *exchange) {
 	if registry, name, ok := x.re.Registries.Find(x.t.Repo); !ok || g.manifests.get(manifestKey{registry.Name(), name, d}) != nil {
 		return // it is at hand, and may be evidence itself, which needs none
 	}
-	g.ahead(x.re, policy.Subject{Repo: x.t.Repo, Digest: d})
+	g.ahead(x, policy.Subject{Repo: x.t.Repo, Digest: d})
 }
 
 // foresee verifies what was just sealed, so that the pull that follows a push waits for nothing.
 func (g *Gateway) foresee(x *exchange, m *manifest.Manifest) {
-	if x.rule.Signer() == "" {
+	if !x.rule.Seals() {
 		return
 	}
 	for _, d := range m.Manifests {
-		g.ahead(x.re, policy.Subject{Repo: x.t.Repo, Digest: d.Digest})
+		g.ahead(x, policy.Subject{Repo: x.t.Repo, Digest: d.Digest})
 	}
-	g.ahead(x.re, policy.Subject{Repo: x.t.Repo, Digest: m.Digest})
+	g.ahead(x, policy.Subject{Repo: x.t.Repo, Digest: m.Digest})
 }
 
-// ahead verifies a subject for whoever asks next, where a pull of it depends on evidence.
-func (g *Gateway) ahead(re *Regime, s policy.Subject) {
+// ahead verifies a subject for whoever asks next, where a pull of it depends on evidence. It outlives the request, and asks
+// with the request's credentials, where those are what a registry is asked with.
+func (g *Gateway) ahead(x *exchange, s policy.Subject) {
+	re, asker := x.re, context.WithoutCancel(x.r.Context())
 	if !re.Policy.Rule(s.Repo).NeedsEvidence() {
 		return
 	}
@@ -53,7 +55,7 @@ func (g *Gateway) ahead(re *Regime, s policy.Subject) {
 				g.metrics.panics.Inc()
 			}
 		}()
-		ctx, cancel := context.WithTimeout(context.Background(), manifestDeadline)
+		ctx, cancel := context.WithTimeout(asker, manifestDeadline)
 		defer cancel()
 		_, _ = re.Verifier.Verify(ctx, s) // whoever judges gets the answer, or asks again
 	}()

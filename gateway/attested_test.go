@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -138,5 +139,21 @@ func TestThreat018_APlatformHasTheIndexsAttestationsOrNeedsItsOwn(t *testing.T) 
 		// What is found on the platform itself counts beside what the index says: neither has a time, so both must be in order.
 		ci.scan(r, "a", one, "CRITICAL")
 		r.want(http.StatusForbidden, "GET", "/v2/a/manifests/"+one.digest.String(), nil)
+	}
+}
+
+// BenchmarkPullWarmAttested is what BenchmarkPullWarm is, under a rule with an expression over a hundred findings.
+func BenchmarkPullWarmAttested(b *testing.B) {
+	r, ci := newRig(b, attesting(false, false)), newAttester(b)
+	im := newImage("65532", "x")
+	r.bypass("a", "v1", im)
+	ci.scan(r, "a", im, slices.Repeat([]string{"LOW"}, 100)...)
+	request := httptest.NewRequest("GET", "/v2/a/manifests/"+im.digest.String(), nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		w := &nowhere{header: http.Header{}}
+		if r.gateway.ServeHTTP(w, request); w.status != http.StatusOK {
+			b.Fatalf("status %d", w.status)
+		}
 	}
 }

@@ -29,6 +29,9 @@ func (g *Gateway) pullBlob(x *exchange) error {
 	if x.signsOnly && !x.t.Head { // whether a blob is there is what an upload begins with
 		return g.pullEvidenceBlob(x)
 	}
+	if err := g.mayReadBlob(x); err != nil {
+		return err
+	}
 	header := http.Header{}
 	if ranges := x.r.Header.Get("Range"); ranges != "" && !x.t.Head {
 		if len(ranges) > maxRange || strings.Contains(ranges, ",") {
@@ -106,7 +109,7 @@ func (g *Gateway) mayRead(x *exchange) error {
 	if x.rule.AllowsPull() || x.signsOnly {
 		return nil
 	}
-	return g.enforce(x, ledger.Pull, x.t.Digest, judgement{verdict: x.rule.Judge(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Evidence{Pinned: true}, time.Now())})
+	return g.enforce(x, ledger.Pull, x.t.Digest, judgement{verdict: x.rule.Judge(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Evidence{Pinned: true}, g.clock.now())})
 }
 
 // pullSmallRange serves a range of a blob that could be a manifest: from the whole of it, which can be judged.

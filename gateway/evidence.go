@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"regexp"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -308,7 +307,7 @@ func descriptor(m *manifest.Manifest) ocispec.Descriptor {
 func (g *Gateway) enforceEvidence(x *exchange, action ledger.Action, m *manifest.Manifest, reason *policy.Reason) error {
 	verdict := policy.AdmitEvidence()
 	if !x.signs {
-		verdict = x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, policy.Image{}, time.Now())
+		verdict = x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, policy.Image{}, g.clock.now())
 	}
 	if reason != nil && verdict.Admitted() {
 		reason.Requirement, reason.Subject = "evidence", m.Digest.String()

@@ -7,6 +7,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/opencontainers/go-digest"
@@ -65,7 +67,9 @@ type Regime struct {
 	Verifier   Verifier
 	Inspector  Inspector
 	Scanners   map[string]Scanner // by the scanner's name
-	Sealers    map[string]Sealer  // by the signer's name
+	Sealers    map[string]Sealer  // by the policy's name
+
+	verdicts *verdicts // what was admitted while it is enforced
 }
 
 // Options are a gateway's settings. Ledger, Log and Metrics are required.
@@ -82,6 +86,12 @@ type Options struct {
 	// TrustedProxies are whose X-Forwarded-For is believed. None by default: anybody can send one.
 	TrustedProxies []netip.Prefix
 
+	// Patience is how long a client may neither send nor take a byte of a body. Zero stands for a minute.
+	Patience time.Duration
+
+	// NotBefore is a time that no clock which is right shows an earlier one than, such as the day of this program. Zero is none.
+	NotBefore time.Time
+
 	// AllowDelete lets clients delete manifests, tags and blobs. What protects an image stays undeletable.
 	AllowDelete bool
 }
@@ -95,11 +105,15 @@ type Gateway struct {
 	externalHost string
 	allowDelete  bool
 	proxies      []netip.Prefix
+	patience     time.Duration
+	clock        clock
 
 	regime    atomic.Pointer[Regime]
 	manifests *manifestCache
 	flights   singleflight.Group // manifests on their way, by registry, repository and digest
 	uploads   *ticketOffice
+	fresh     *uploads
+	tags      turns
 	decoys    *decoys
 	texts     *lru.Cache[policy.Subject, bool] // manifests of evidence: whether their layers are text
 	aheads    chan struct{}                    // held by each verification that nobody waits for yet
@@ -121,8 +135,8 @@ func New(o Options) *Gateway {
 	g := &Gateway{
 		ledger: o.Ledger, log: o.Log, metrics: newMetrics(o.Metrics),
 		externalURL: strings.TrimRight(o.ExternalURL, "/"), externalHost: strings.TrimRight(host, "/"), allowDelete: o.AllowDelete,
-		proxies:   slices.Clone(o.TrustedProxies),
-		manifests: newManifestCache(), uploads: newTicketOffice(), decoys: newDecoys(), texts: texts,
+		proxies: slices.Clone(o.TrustedProxies), patience: cmp.Or(o.Patience, time.Minute), clock: clock{began: time.Now(), floor: o.NotBefore},
+		manifests: newManifestCache(), uploads: newTicketOffice(), fresh: newUploads(), decoys: newDecoys(), texts: texts,
 		aheads: make(chan struct{}, maxAhead),
 	}
 	o.Metrics.MustRegister(upstreamHealth{&g.regime})
@@ -130,7 +144,11 @@ func New(o Options) *Gateway {
 }
 
 // Enforce replaces the regime. Requests under way end under the one they began with.
-func (g *Gateway) Enforce(next *Regime) { g.regime.Store(next) }
+func (g *Gateway) Enforce(next *Regime) {
+	enforced := *next
+	enforced.verdicts = newVerdicts()
+	g.regime.Store(&enforced)
+}
 
 // exchange is one request with everything that its handler needs: what was asked, under which regime, of which registry.
 type exchange struct {
@@ -143,6 +161,8 @@ type exchange struct {
 	registry *upstream.Registry // nil for what concerns no repository
 	name     string             // of the repository in that registry
 	rule     *policy.Rule       // nil when no policy names the repository
+
+	progress func(Step, digest.Digest) // told what is done; nil for requests
 }
 
 // handlers is the gateway's table of contents.
@@ -171,6 +191,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 
 	answered := &statusWriter{ResponseWriter: w}
+	if r.ContentLength != 0 { // whoever reads the body sets a later one; whoever does not leaves the rest of it to the server
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(g.patience))
+	}
+	if r.ProtoMajor == 2 { // in HTTP/1 the listener's sockets see to it
+		answered.patience = g.patience
+	}
 	t, err := parse(r)
 	defer func() { g.metrics.request(t.Kind, answered.status) }()
 	defer g.recover(answered, r, &t)
@@ -253,7 +279,8 @@ func (g *Gateway) ping(x *exchange) error {
 // statusWriter remembers whether and how a request was answered. It keeps the way for zero-copy writes open.
 type statusWriter struct {
 	http.ResponseWriter
-	status int
+	status   int
+	patience time.Duration // for which one write may wait for the client; zero: for ever
 }
 
 func (w *statusWriter) WriteHeader(status int) {
@@ -265,6 +292,9 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
+	if w.patience > 0 {
+		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.patience))
+	}
 	return w.ResponseWriter.Write(b)
 }
 
@@ -272,6 +302,9 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 func (w *statusWriter) ReadFrom(from io.Reader) (int64, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
+	}
+	if w.patience > 0 {
+		return io.Copy(struct{ io.Writer }{w}, from) // each write on its own
 	}
 	return io.Copy(w.ResponseWriter, from)
 }

@@ -40,16 +40,26 @@ func (g *Gateway) judge(ctx context.Context, re *Regime, repo string, pinned boo
 
 	ev := policy.Evidence{Pinned: pinned}
 	if !rule.NeedsEvidence() {
-		return judgement{verdict: rule.Judge(s, ev, time.Now())}
+		return judgement{verdict: rule.Judge(s, ev, g.clock.now())}
 	}
 	found, err := re.Verifier.Verify(ctx, s)
 	if err != nil {
 		return judgement{err: fmt.Errorf("verify %s: %w", s, err)}
 	}
 	found.Pinned, found.Index = pinned, m.IsIndex()
-	verdict := rule.Judge(s, found, time.Now())
+	key, now := judged{s, pinned, found.Index}, g.clock.now()
+	if rule.Weighs() {
+		if j, ok := re.verdicts.find(key, found, now); ok {
+			return j
+		}
+	}
+	verdict := rule.Judge(s, found, now)
 	if verdict.Admitted() {
-		return judgement{verdict: verdict, evidence: carriers(found), remembered: found.Remembered}
+		j := judgement{verdict: verdict, evidence: carriers(found), remembered: found.Remembered}
+		if rule.Weighs() {
+			re.verdicts.keep(key, found, j, rule.Until(found, now))
+		}
+		return j
 	}
 	return onlyAdmits(s, g.judgeThroughIndex(ctx, re, rule, s, found, verdict))
 }
@@ -82,14 +92,14 @@ func (g *Gateway) judgeThroughIndex(ctx context.Context, re *Regime, rule *polic
 		}
 		remembered = earlier(remembered, inherited.Remembered)
 		inherited.Pinned, inherited.Index = true, true // by the digest under which the ledger keeps it
-		if !rule.Judge(parent, inherited, time.Now()).Admitted() {
+		if !rule.Judge(parent, inherited, g.clock.now()).Admitted() {
 			continue
 		}
 		both := own
 		both.Signatures = slices.Concat(own.Signatures, inherited.Signatures)
 		both.Attestations = slices.Concat(own.Attestations, inherited.Attestations)
 		both.Unread = slices.Concat(own.Unread, inherited.Unread)
-		if v := rule.Judge(s, both, time.Now()); v.Admitted() {
+		if v := rule.Judge(s, both, g.clock.now()); v.Admitted() {
 			return judgement{verdict: v, evidence: carriers(both), remembered: earlier(own.Remembered, inherited.Remembered)}
 		}
 	}

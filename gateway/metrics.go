@@ -15,6 +15,7 @@ import (
 type metrics struct {
 	requests  *prometheus.CounterVec
 	decisions *prometheus.CounterVec
+	seals     *prometheus.CounterVec
 	logins    *prometheus.CounterVec
 	panics    prometheus.Counter
 	corrupt   prometheus.Counter
@@ -28,6 +29,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealgate_decisions_total", Help: "Decisions by action, outcome and mode of the policy.",
 		}, []string{"action", "outcome", "mode"}),
+		seals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealgate_seals_total", Help: "Seals of manifests, by what came of them: sealed, failed. What fails is not published.",
+		}, []string{"outcome"}),
 		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealgate_logins_total", Help: "Passwords and tokens that were shown, by what came of them: accepted, refused, limited, undecided.",
 		}, []string{"outcome"}),
@@ -38,7 +42,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "sealgate_upstream_corrupt_total", Help: "Answers of an upstream whose bytes were not those of the digest.",
 		}),
 	}
-	r.MustRegister(m.requests, m.decisions, m.logins, m.panics, m.corrupt)
+	r.MustRegister(m.requests, m.decisions, m.seals, m.logins, m.panics, m.corrupt)
 	return m
 }
 
@@ -94,6 +98,14 @@ func (m *metrics) decision(d ledger.Decision) {
 		mode = "audit"
 	}
 	m.decisions.WithLabelValues(string(d.Action), string(d.Outcome), mode).Inc()
+}
+
+func (m *metrics) seal(err error) {
+	outcome := "sealed"
+	if err != nil {
+		outcome = "failed"
+	}
+	m.seals.WithLabelValues(outcome).Inc()
 }
 
 func (m *metrics) login(err error) {

@@ -39,8 +39,8 @@ func (g *Gateway) pullManifest(x *exchange) error {
 	if err := g.enforce(x, action, m.Digest, judged); err != nil {
 		return g.refuseHead(x, m, err)
 	}
-	if m.IsIndex() && action == ledger.Pull {
-		g.ledger.Admit(x.t.Repo, m.Digest, parts(m))
+	if action == ledger.Pull {
+		g.learn(x, m)
 	}
 	return serveManifest(x, m)
 }

@@ -29,13 +29,18 @@ func (g *Gateway) pushManifest(x *exchange) error {
 	ctx, cancel := context.WithTimeout(x.r.Context(), manifestDeadline)
 	defer cancel()
 
-	m, err := readManifest(x)
+	m, err := g.readManifest(x)
 	if err != nil {
 		return err
 	}
 	if of, list, ok := evidenceSubject(x.t.Tag); ok {
 		return g.pushEvidenceTag(ctx, x, m, of, list)
 	}
+	give, err := g.holdTag(ctx, x, m)
+	if err != nil {
+		return err
+	}
+	defer give()
 	if x.signsOnly && (!m.IsEvidence() || x.t.Tag != "") { // a tag would name a signature where an image was
 		return g.refuseBeyondSigning(x, policy.Push)
 	}
@@ -52,6 +57,7 @@ func (g *Gateway) pushManifest(x *exchange) error {
 	if err := g.attach(ctx, x, m); err != nil {
 		return err
 	}
+	g.learn(x, m)
 	g.foresee(x, m)
 	return created(x, m)
 }
@@ -75,7 +81,7 @@ func (g *Gateway) admitPush(ctx context.Context, x *exchange, m *manifest.Manife
 		return j.err // the request is at fault: nothing was there to decide about
 	}
 
-	if j.err == nil && j.verdict.Admitted() && x.rule.Signer() != "" {
+	if j.err == nil && j.verdict.Admitted() && x.rule.Seals() {
 		j.evidence, j.err = g.stageAndSeal(ctx, x, s, m, grounds)
 		if refusal := new(upstream.StatusError); errors.As(j.err, &refusal) && refusal.Status/100 == 4 {
 			return j.err // the registry does not take the manifest
@@ -90,19 +96,20 @@ func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manife
 	if depth > maxIndexDepth {
 		return policy.Verdict{}, nil, fmt.Errorf("%w: indexes nested deeper than %d", manifest.ErrInvalid, maxIndexDepth)
 	}
+	x.step(StepCheck, m.Digest)
 	image, err := x.re.Inspector.Inspect(ctx, x.t.Repo, m, x.rule.ImageNeeds())
 	if err != nil {
 		return policy.Verdict{}, nil, fmt.Errorf("inspect %s: %w", m.Digest, err)
 	}
 	s := policy.Subject{Repo: x.t.Repo, Digest: m.Digest}
-	verdict = x.rule.JudgeImage(s, image, time.Now())
+	verdict = x.rule.JudgeImage(s, image, g.clock.now())
 	if !verdict.Admitted() {
 		return verdict, nil, nil // a scan would not change it
 	}
 	if image.Scans, grounds, err = g.scan(ctx, x, m, image); err != nil {
 		return policy.Verdict{}, nil, err
 	}
-	verdict = x.rule.JudgePush(s, image, time.Now())
+	verdict = x.rule.JudgePush(s, image, g.clock.now())
 	if !verdict.Admitted() {
 		return verdict, nil, nil
 	}
@@ -178,7 +185,7 @@ func (g *Gateway) judgeChild(ctx context.Context, x *exchange, d ocispec.Descrip
 	}
 
 	v, grounds, err := g.judgePush(ctx, x, child, depth)
-	if err != nil || !v.Admitted() || x.rule.Signer() == "" {
+	if err != nil || !v.Admitted() || !x.rule.Seals() {
 		return v, err
 	}
 	_, err = g.seal(ctx, x, policy.Subject{Repo: x.t.Repo, Digest: child.Digest}, grounds)
@@ -195,15 +202,20 @@ func (g *Gateway) stageAndSeal(ctx context.Context, x *exchange, s policy.Subjec
 
 // seal signs a subject, and attests on what grounds it was admitted.
 func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject, grounds []policy.Statement) ([]digest.Digest, error) {
-	sealer, ok := x.re.Sealers[x.rule.Signer()]
+	sealer, ok := x.re.Sealers[x.rule.Name()]
 	if !ok {
-		return nil, fmt.Errorf("seal %s: no signer %q", s, x.rule.Signer())
+		return nil, fmt.Errorf("seal %s: no sealer for policy %q", s, x.rule.Name())
+	}
+	x.step(StepSeal, s.Digest)
+	if err := g.checkClock(); err != nil {
+		return nil, fmt.Errorf("seal %s: %w", s, err)
 	}
 	statements, err := g.statements(x, s, grounds...)
 	if err != nil {
 		return nil, fmt.Errorf("summarize %s: %w", s, err)
 	}
 	evidence, err := sealer.Seal(ctx, s, g.sealName(s), statements)
+	g.metrics.seal(err)
 	if err != nil {
 		return nil, fmt.Errorf("seal %s: %w", s, err)
 	}
@@ -212,14 +224,16 @@ func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject, groun
 }
 
 // readManifest reads the request's manifest, bounded, and holds it against the digest that the client named.
-func readManifest(x *exchange) (*manifest.Manifest, error) {
+func (g *Gateway) readManifest(x *exchange) (*manifest.Manifest, error) {
 	if encoding := x.r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return nil, &requestError{http.StatusUnsupportedMediaType, "UNSUPPORTED", "a manifest is pushed as it is, without a Content-Encoding"}
 	}
 	connection := http.NewResponseController(x.w)
-	_ = connection.SetReadDeadline(time.Now().Add(manifestDeadline)) // not every writer has one, and then nothing drips
+	_ = connection.SetReadDeadline(time.Now().Add(min(manifestDeadline, g.patience))) // not every writer has one, and then nothing drips
 	raw, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, manifest.MaxBytes))
-	_ = connection.SetReadDeadline(time.Time{})
+	if err == nil { // otherwise the server waits for the rest before it answers
+		_ = connection.SetReadDeadline(time.Time{})
+	}
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/gateway/ledger"
@@ -20,7 +19,7 @@ func (g *Gateway) mayDelete(x *exchange) error {
 	if x.rule.AllowsPush() {
 		return nil
 	}
-	return g.enforce(x, ledger.Delete, x.t.Digest, judgement{verdict: x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Image{}, time.Now())})
+	return g.enforce(x, ledger.Delete, x.t.Digest, judgement{verdict: x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Image{}, g.clock.now())})
 }
 
 // protect refuses to delete evidence, whatever mode the policy is in.
@@ -46,6 +45,9 @@ func (g *Gateway) deleteManifest(x *exchange) error {
 	if _, _, ok := evidenceSubject(x.t.Tag); ok {
 		return g.protect(x, "the tag holds signatures or attestations")
 	}
+	if err := g.keepTags(x); err != nil {
+		return err
+	}
 	m, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Tag: x.t.Tag, Digest: x.t.Digest})
 	if err != nil {
 		return err
@@ -58,7 +60,7 @@ func (g *Gateway) deleteManifest(x *exchange) error {
 		return g.protect(x, "it is a signature or attestation")
 	}
 
-	verdict := x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, policy.Image{}, time.Now())
+	verdict := x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, policy.Image{}, g.clock.now())
 	if err := g.enforce(x, ledger.Delete, m.Digest, judgement{verdict: verdict}); err != nil {
 		return err
 	}

@@ -137,9 +137,18 @@ func (r *rig) enforce(trusted *signer.Key) {
 	r.regime = &gateway.Regime{
 		Policy: compiled, Registries: r.registries, Clients: r.clients, Verifier: verifier.NewCache(plain.WithNeeds(needs), verifier.CacheOptions{}),
 		Inspector: inspect.Inspector{Blobs: r.registries, Layers: r.layers},
-		Sealers:   map[string]gateway.Sealer{"gateway": signer.NewSealer(r.key, r.registries, nil)},
+		Sealers:   r.sealers(signer.NewSealer(r.key, r.registries, nil)),
 	}
 	r.gateway.Enforce(r.regime)
+}
+
+// sealers lets one seal under every policy.
+func (r *rig) sealers(one gateway.Sealer) map[string]gateway.Sealer {
+	all := map[string]gateway.Sealer{}
+	for _, p := range r.policies {
+		all[p.Name] = one
+	}
+	return all
 }
 
 // answer is what a client got, with the body read.
@@ -355,6 +364,16 @@ func (r *rig) restart() {
 	r.url, r.hangUp = server.URL, server.CloseClientConnections
 }
 
+// notBefore is the same with a gateway that knows the clock to be wrong before a time.
+func (r *rig) notBefore(floor time.Time) {
+	r.t.Helper()
+	r.gateway = gateway.New(gateway.Options{Ledger: r.ledger, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), NotBefore: floor})
+	r.enforce(r.key)
+	server := httptest.NewServer(r.gateway)
+	r.t.Cleanup(server.Close)
+	r.url, r.hangUp = server.URL, server.CloseClientConnections
+}
+
 // withoutDelete is a second gateway before the same registry, where deleting is off.
 func (r *rig) withoutDelete() *rig {
 	r.t.Helper()
@@ -369,7 +388,7 @@ func (r *rig) withoutDelete() *rig {
 
 // withoutSigner makes every seal fail, as a key service that is down would.
 func (r *rig) withoutSigner() {
-	r.swap(func(re *gateway.Regime) { re.Sealers = map[string]gateway.Sealer{"gateway": failingSealer{}} })
+	r.swap(func(re *gateway.Regime) { re.Sealers = r.sealers(failingSealer{}) })
 }
 
 type failingSealer struct{}

@@ -38,6 +38,10 @@ type summary struct {
 
 	// Pusher is who pushed the image first under this policy, as far as we asked; empty where clients are not asked.
 	Pusher string `json:"sealgate_pusher,omitempty"`
+
+	// Who vouches for the pusher and what it calls it, where it showed an id-token or a certificate: which job it was.
+	PusherIssuer  string `json:"sealgate_pusher_issuer,omitempty"`
+	PusherSubject string `json:"sealgate_pusher_subject,omitempty"`
 }
 
 // resource is in-toto's ResourceDescriptor.
@@ -66,6 +70,7 @@ func (g *Gateway) summarize(x *exchange, s policy.Subject, grounds []policy.Stat
 	said := summary{
 		Verified: at.UTC().Truncate(time.Second), Resource: packageURL(g.sealName(s), s),
 		Result: "PASSED", Levels: []string{checkedLevel}, Pusher: x.identity(),
+		PusherIssuer: x.Issuer, PusherSubject: shorten(x.Subject, maxSubject),
 	}
 	said.Verifier.ID = g.externalURL
 	if said.Verifier.ID == "" {
@@ -102,6 +107,7 @@ func (said summary) isSaid(attached []byte) bool {
 	}
 	age := said.Verified.Sub(there.Verified)
 	there.Verified, there.Pusher = said.Verified, said.Pusher
+	there.PusherIssuer, there.PusherSubject = said.PusherIssuer, said.PusherSubject
 	return reflect.DeepEqual(there, said) && age < summaryRenewal && age > -summaryRenewal
 }
 

@@ -74,7 +74,9 @@ func readForm(x *exchange) (url.Values, error) {
 		connection := http.NewResponseController(x.w)
 		_ = connection.SetReadDeadline(time.Now().Add(formDeadline)) // not every writer has one, and then nothing drips
 		body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, maxForm))
-		_ = connection.SetReadDeadline(time.Time{})
+		if err == nil { // otherwise the server waits for the rest before it answers
+			_ = connection.SetReadDeadline(time.Time{})
+		}
 		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 			return nil, err
 		}

@@ -30,7 +30,7 @@ func (g *Gateway) startUpload(x *exchange) error {
 	switch {
 	case x.t.Digest != "":
 		query.Set("digest", x.t.Digest.String())
-		body, length = newDigestReader(x.r.Body, x.t.Digest), x.r.ContentLength
+		body, length = newDigestReader(g.body(x), x.t.Digest), x.r.ContentLength
 		header.Set("Content-Type", "application/octet-stream")
 	case x.t.Mount != "":
 		if from, ok := g.mountSource(x); ok {
@@ -52,7 +52,7 @@ func (g *Gateway) startUpload(x *exchange) error {
 		if x.t.Mount != "" {
 			d = x.t.Mount
 		}
-		return blobCreated(x, d)
+		return g.blobCreated(x, d)
 	}
 	return g.uploadGoesOn(x, resp, x.t.Digest == "")
 }
@@ -60,7 +60,7 @@ func (g *Gateway) startUpload(x *exchange) error {
 // mountSource names the repository that a blob is mounted from, at the upstream. Without the right to pull there, or from
 // another registry, the mount is not tried and the client uploads.
 func (g *Gateway) mountSource(x *exchange) (string, bool) {
-	if x.t.From == "" || !x.re.Policy.Rule(x.t.From).AllowsPull() || !x.mayPull(x.t.From) {
+	if x.t.From == "" || !x.re.Policy.Rule(x.t.From).AllowsPull() || !x.mayPull(x.t.From) || !g.mayMount(x, x.t.From, x.t.Mount) {
 		return "", false
 	}
 	registry, name, ok := x.re.Registries.Find(x.t.From)
@@ -83,16 +83,16 @@ func (g *Gateway) continueUpload(x *exchange) error {
 	request := upstream.Request{Method: x.r.Method, Repo: x.name, Path: t.Path, RawQuery: t.Query, Header: http.Header{}}
 	switch x.t.Kind {
 	case UploadChunk:
-		request.Body, request.Length = x.r.Body, x.r.ContentLength
+		request.Body, request.Length = g.body(x), x.r.ContentLength
 		copyHeader(request.Header, x.r.Header, "Content-Range", "Content-Type")
 	case FinishUpload:
 		if x.t.Digest == "" {
 			return badRequest("DIGEST_INVALID", "the end of an upload names its digest: ?digest=sha256:…")
 		}
 		request.RawQuery = withDigest(t.Query, x.t.Digest)
-		request.Body, request.Length = x.r.Body, x.r.ContentLength
+		request.Body, request.Length = g.body(x), x.r.ContentLength
 		if t.Fresh && x.r.ContentLength != 0 {
-			request.Body = newDigestReader(x.r.Body, x.t.Digest)
+			request.Body = newDigestReader(g.body(x), x.t.Digest)
 		}
 		copyHeader(request.Header, x.r.Header, "Content-Range", "Content-Type")
 	}
@@ -104,7 +104,7 @@ func (g *Gateway) continueUpload(x *exchange) error {
 	defer resp.Body.Close()
 	switch x.t.Kind {
 	case FinishUpload:
-		return blobCreated(x, x.t.Digest)
+		return g.blobCreated(x, x.t.Digest)
 	case CancelUpload:
 		x.w.WriteHeader(http.StatusNoContent)
 		return nil
@@ -120,7 +120,7 @@ func (g *Gateway) mayUpload(x *exchange) error {
 	if x.rule.AllowsPush() || x.signs {
 		return nil
 	}
-	return g.enforce(x, ledger.Push, x.t.Digest, judgement{verdict: x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Image{}, time.Now())})
+	return g.enforce(x, ledger.Push, x.t.Digest, judgement{verdict: x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: x.t.Digest}, policy.Image{}, g.clock.now())})
 }
 
 // uploadGoesOn tells the client where its upload continues.
@@ -138,7 +138,8 @@ func (g *Gateway) uploadGoesOn(x *exchange, resp *http.Response, fresh bool) err
 	return nil
 }
 
-func blobCreated(x *exchange, d digest.Digest) error {
+func (g *Gateway) blobCreated(x *exchange, d digest.Digest) error {
+	g.fresh.add(x, d)
 	h := x.w.Header()
 	h.Set("Location", location(x, "blobs", d.String()))
 	h.Set("Docker-Content-Digest", d.String())
@@ -193,4 +194,26 @@ func (d *digestReader) Read(p []byte) (int, error) {
 		return n, errDigestMismatch
 	}
 	return n, err
+}
+
+// body is the request's, of a client that has to go on sending.
+func (g *Gateway) body(x *exchange) io.Reader {
+	return &patientReader{x.r.Body, http.NewResponseController(x.w), g.patience}
+}
+
+// patientReader ends the body of a client that sends nothing for too long: it would hold a connection to the upstream, and an
+// upload there.
+type patientReader struct {
+	body       io.Reader
+	connection *http.ResponseController
+	patience   time.Duration
+}
+
+func (p *patientReader) Read(b []byte) (int, error) {
+	_ = p.connection.SetReadDeadline(time.Now().Add(p.patience)) // not every writer has one, and then nothing drips
+	n, err := p.body.Read(b)
+	if errors.Is(err, io.EOF) {
+		_ = p.connection.SetReadDeadline(time.Time{}) // the registry may take its time, and the connection goes on
+	}
+	return n, err // after an error the deadline stays: the server waits for the rest before it answers
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/gateway/clients"
+	"github.com/sealgate/sealgate/policy"
 )
 
 const platformURL = "https://token.actions.githubusercontent.com"
@@ -200,5 +201,28 @@ func TestAnIssuerThatIsDownIsNoRefusal(t *testing.T) {
 				t.Errorf("%s: %s %v", path, a.body, a.header)
 			}
 		}
+	}
+}
+
+func TestTheSummaryOfASealNamesTheJobThatPushed(t *testing.T) {
+	p := newPlatform(t)
+	g := newWorked(t, p.issuer(), 0)
+	doc := summarizing()
+	doc.Pull = &policy.PullDocument{AdmitUnverified: true}
+	doc.Allow = []policy.AllowDocument{allow("ci-release", "push", "pull")}
+	g.policies = []policy.Document{doc}
+	g.admitWorkload(p.issuer(), 0)
+	im, token := newImage("65532", "x"), []string{"Authorization", "Bearer " + p.token("123")}
+	for _, blob := range im.blobs {
+		started := g.want(http.StatusAccepted, "POST", "/v2/a/blobs/uploads/", nil, token...)
+		finish(g, started.header.Get("Location"), blob, token...)
+	}
+	g.want(http.StatusCreated, "PUT", "/v2/a/manifests/v1", im.manifest, append([]string{"Content-Type", mediaTypeOf(im.manifest)}, token...)...)
+
+	g.clients, g.policies[0].Allow = nil, nil // for the reader
+	g.enforce(g.key)
+	all := g.summaries("a", im.digest)
+	if len(all) != 1 || all[0]["sealgate_pusher"] != "ci-release" || all[0]["sealgate_pusher_issuer"] != platformURL || all[0]["sealgate_pusher_subject"] != "repo:acme/123" {
+		t.Errorf("got %v", all)
 	}
 }

@@ -2,7 +2,9 @@ package policy
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,7 +15,7 @@ import (
 func known() Known {
 	return Known{
 		Authorities: map[string]string{"gateway": "f1", "ci": "f2", "release": "f3", "again": "f2"},
-		Signers:     map[string]string{"gateway": "f1", "spare": "f4"},
+		Signers:     map[string]string{"gateway": "f1", "spare": "f4", "reserve": "f4"},
 		Bases:       map[string][]Base{"bases.yaml": {{Name: "debian", DiffIDs: []digest.Digest{debian}}, {Name: "old", DiffIDs: []digest.Digest{old}, Until: "2026-11-23"}}, "empty.yaml": {}},
 		Groups:      []string{"dev"},
 		Scanners:    map[string]string{"default": "s1", "second": "s2"},
@@ -107,26 +109,33 @@ func TestEachFaultHasItsPlaceAndSaysWhatToDo(t *testing.T) {
 		"signed by three forms": {func(d *Document) {
 			*d.Pull.SignedBy = SignedBy{Any: []string{"ci"}, All: []string{"ci"}, Of: []string{"ci"}, AtLeast: 1}
 		}, []string{"[0].pull.signed_by: write exactly one"}},
-		"any of nobody":            {func(d *Document) { d.Pull.SignedBy.Any = []string{} }, []string{"[0].pull.signed_by.any: names nobody"}},
-		"all of nobody":            {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{}} }, []string{"[0].pull.signed_by.all: names nobody"}},
-		"some of nobody":           {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{}} }, []string{"[0].pull.signed_by.of: names nobody", "[0].pull.signed_by.at_least: at_least must be between 1 and 0"}},
-		"an unknown authority":     {func(d *Document) { d.Pull.SignedBy.Any[1] = "CI" }, []string{`[0].pull.signed_by.any[1]: unknown authority "CI"; authorities has again, ci, gateway, release`}},
-		"an authority of no name":  {func(d *Document) { d.Pull.SignedBy.Any[0] = "" }, []string{`[0].pull.signed_by.any[0]: unknown authority ""`}},
-		"an authority twice":       {func(d *Document) { d.Pull.SignedBy.Any = []string{"ci", "gateway", "ci"} }, []string{`[0].pull.signed_by.any[2]: names "ci" twice`}},
-		"all of one twice":         {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"ci", "ci"}} }, []string{`[0].pull.signed_by.all[1]: names "ci" twice`}},
-		"one key under two names":  {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "again"}, AtLeast: 2} }, []string{`[0].pull.signed_by.of[1]: "again" is the same key as "ci"`}},
-		"all of one key":           {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"again", "ci"}} }, []string{`[0].pull.signed_by.all[1]: "ci" is the same key as "again"`}},
-		"at least 0":               {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "gateway"}} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 2"}},
-		"at least -1":              {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: -1} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 1"}},
-		"at least more than there": {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: 2} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 1"}},
-		"at least any":             {func(d *Document) { d.Pull.SignedBy.AtLeast = 1 }, []string{"[0].pull.signed_by.at_least: at_least goes with of"}},
-		"a push without a seal":    {func(d *Document) { d.Push.Seal = nil }, []string{"[0].push: does not seal; name the signer in seal, or say accept_unsealed: true"}},
-		"sealed and unsealed":      {func(d *Document) { d.Push.AcceptUnsealed = true }, []string{"[0].push.accept_unsealed: contradicts seal"}},
-		"an unknown signer":        {func(d *Document) { d.Push.Seal.Signer = "ci" }, []string{`[0].push.seal.signer: unknown signer "ci"; signers has gateway, spare`}},
-		"a signer of no name":      {func(d *Document) { d.Push.Seal.Signer = "" }, []string{`[0].push.seal.signer: unknown signer ""`}},
-		"another action":           {func(d *Document) { d.Push.Image.NonRoot = "Deny" }, []string{`[0].push.image.nonroot: "Deny" is none of allow, warn, deny`}},
-		"negative bytes":           {func(d *Document) { d.Push.Image.MaxBytes = -1 }, []string{"[0].push.image.max_bytes: is negative"}},
-		"negative layers":          {func(d *Document) { d.Push.Image.MaxLayers = -1 }, []string{"[0].push.image.max_layers: is negative"}},
+		"any of nobody":               {func(d *Document) { d.Pull.SignedBy.Any = []string{} }, []string{"[0].pull.signed_by.any: names nobody"}},
+		"all of nobody":               {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{}} }, []string{"[0].pull.signed_by.all: names nobody"}},
+		"some of nobody":              {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{}} }, []string{"[0].pull.signed_by.of: names nobody", "[0].pull.signed_by.at_least: at_least must be between 1 and 0"}},
+		"an unknown authority":        {func(d *Document) { d.Pull.SignedBy.Any[1] = "CI" }, []string{`[0].pull.signed_by.any[1]: unknown authority "CI"; authorities has again, ci, gateway, release`}},
+		"an authority of no name":     {func(d *Document) { d.Pull.SignedBy.Any[0] = "" }, []string{`[0].pull.signed_by.any[0]: unknown authority ""`}},
+		"an authority twice":          {func(d *Document) { d.Pull.SignedBy.Any = []string{"ci", "gateway", "ci"} }, []string{`[0].pull.signed_by.any[2]: names "ci" twice`}},
+		"all of one twice":            {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"ci", "ci"}} }, []string{`[0].pull.signed_by.all[1]: names "ci" twice`}},
+		"one key under two names":     {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "again"}, AtLeast: 2} }, []string{`[0].pull.signed_by.of[1]: "again" is the same key as "ci"`}},
+		"all of one key":              {func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"again", "ci"}} }, []string{`[0].pull.signed_by.all[1]: "ci" is the same key as "again"`}},
+		"at least 0":                  {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "gateway"}} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 2"}},
+		"at least -1":                 {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: -1} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 1"}},
+		"at least more than there":    {func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: 2} }, []string{"[0].pull.signed_by.at_least: at_least must be between 1 and 1"}},
+		"at least any":                {func(d *Document) { d.Pull.SignedBy.AtLeast = 1 }, []string{"[0].pull.signed_by.at_least: at_least goes with of"}},
+		"a push without a seal":       {func(d *Document) { d.Push.Seal = nil }, []string{"[0].push: does not seal; name the signer in seal, or say accept_unsealed: true"}},
+		"sealed and unsealed":         {func(d *Document) { d.Push.AcceptUnsealed = true }, []string{"[0].push.accept_unsealed: contradicts seal"}},
+		"an unknown signer":           {func(d *Document) { d.Push.Seal.Signer = "ci" }, []string{`[0].push.seal.signer: unknown signer "ci"; signers has gateway, reserve, spare`}},
+		"a signer of no name":         {func(d *Document) { d.Push.Seal.Signer = "" }, []string{`[0].push.seal.signer: unknown signer ""`}},
+		"signer and signers":          {func(d *Document) { d.Push.Seal.Signers = []string{"spare"} }, []string{"[0].push.seal.signers: contradicts signer"}},
+		"signers that are none":       {func(d *Document) { *d.Push.Seal = SealDocument{Signers: []string{}} }, []string{"[0].push.seal.signers: names nobody"}},
+		"a signer twice":              {func(d *Document) { *d.Push.Seal = SealDocument{Signers: []string{"spare", "spare"}} }, []string{`[0].push.seal.signers[1]: "spare" signs already as "spare"`}},
+		"two signers of one key":      {func(d *Document) { *d.Push.Seal = SealDocument{Signers: []string{"spare", "reserve"}} }, []string{`[0].push.seal.signers[1]: "reserve" signs already as "spare"`}},
+		"an unknown second signer":    {func(d *Document) { *d.Push.Seal = SealDocument{Signers: []string{"spare", "ci"}} }, []string{`[0].push.seal.signers[1]: unknown signer "ci"`}},
+		"another action":              {func(d *Document) { d.Push.Image.NonRoot = "Deny" }, []string{`[0].push.image.nonroot: "Deny" is none of allow, warn, deny`}},
+		"negative bytes":              {func(d *Document) { d.Push.Image.MaxBytes = -1 }, []string{"[0].push.image.max_bytes: is negative"}},
+		"negative layers":             {func(d *Document) { d.Push.Image.MaxLayers = -1 }, []string{"[0].push.image.max_layers: is negative"}},
+		"blobs of another kind":       {func(d *Document) { d.Pull.Blobs = "closed" }, []string{"[0].pull.blobs: is neither open nor referenced"}},
+		"an immutable tag of slashes": {func(d *Document) { d.Push.ImmutableTags = []string{"v1", "a+b"} }, []string{"[0].push.immutable_tags[1]: pattern \"a+b\": '+' cannot be in a tag"}},
 		"three faults": {func(d *Document) { d.Name, d.Mode, d.Push.Image.MaxBytes = "", "x", -1 }, []string{
 			"[0].name: ", "[0].mode: ", "[0].push.image.max_bytes: ",
 		}},
@@ -202,7 +211,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 		Pull: &PullDocument{AdmitUnverified: true}, Push: &PushDocument{AcceptUnsealed: true},
 	})
 	r := p.Rule("any/thing")
-	if r.Audit() || r.Signer() != "" || r.NeedsEvidence() || !r.AllowsPull() || !r.AllowsPush() {
+	if r.Audit() || r.Seals() || r.NeedsEvidence() || !r.AllowsPull() || !r.AllowsPush() {
 		t.Errorf("got %+v", r)
 	}
 	image := r.push.Image
@@ -221,13 +230,13 @@ func TestARuleTellsWhatItWants(t *testing.T) {
 	audit.Mode, audit.Push = "audit", nil
 	p := mustCompile(t, audit)
 	r, none := p.Rule("prod/app"), p.Rule("other")
-	if !r.Audit() || !r.AllowsPush() || !r.AllowsPull() || !r.NeedsEvidence() || r.Signer() != "" || r.Name() != "production" {
+	if !r.Audit() || !r.AllowsPush() || !r.AllowsPull() || !r.NeedsEvidence() || r.Seals() || r.Name() != "production" {
 		t.Errorf("got %+v", r)
 	}
-	if none != nil || none.Audit() || none.AllowsPush() || none.AllowsPull() || none.NeedsEvidence() || none.Signer() != "" || none.Name() != "" {
+	if none != nil || none.Audit() || none.AllowsPush() || none.AllowsPull() || none.NeedsEvidence() || none.Seals() || none.Signers() != nil || none.Name() != "" {
 		t.Errorf("got %+v", none)
 	}
-	if got := mustCompile(t, full()).Rule("prod/app").Signer(); got != "gateway" {
+	if got := mustCompile(t, full()).Rule("prod/app").Signers(); !slices.Equal(got, []string{"gateway"}) {
 		t.Errorf("got %q", got)
 	}
 }
@@ -238,7 +247,7 @@ func TestAPolicyDoesNotChangeWithTheDocumentsItWasMadeFrom(t *testing.T) {
 	doc.Pull.SignedBy.Any[0], doc.Repositories[0], doc.Push.Seal.Signer, doc.Push.Image.NonRoot = "evil", "**", "evil", "allow"
 	doc.Pull.AdmitUnverified, doc.Pull.SignedBy = true, nil
 	r := p.Rule("prod/app")
-	if !r.NeedsEvidence() || r.Signer() != "gateway" || r.push.Image.NonRoot != "deny" || p.Rule("other") != nil {
+	if !r.NeedsEvidence() || !slices.Equal(r.Signers(), []string{"gateway"}) || r.push.Image.NonRoot != "deny" || p.Rule("other") != nil {
 		t.Errorf("the rule changed: %+v", r)
 	}
 	if v := r.Judge(subject, Evidence{Pinned: true, Signatures: []Signature{{Authority: "evil"}}}, now); v.Admitted() {
@@ -252,6 +261,7 @@ func TestThreat126_TheVersionChangesWithEveryField(t *testing.T) {
 	full := func() Document {
 		doc := full()
 		doc.Allow = []AllowDocument{{Clients: []string{"ci"}, May: []string{"pull"}}}
+		doc.Pull.Remap = []Remap{{From: "ghcr.io/acme/", To: "prod/"}}
 		doc.Pull.Attested = []AttestedDocument{{
 			Predicate: "vuln", By: &SignedBy{Any: []string{"ci"}}, Deny: "finding.fixed",
 			VEX: &VEXDocument{By: []string{"ci"}}, Grace: &GraceDocument{},
@@ -337,10 +347,14 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Pull.DigestOnly", func(d *Document) { d.Pull.DigestOnly = false }, func(d *Document) { d.Pull.DigestOnly = true }, pulls(Evidence{Signatures: signed("ci").Signatures})},
 		{"Pull.SignedBy", func(d *Document) { *d.Pull = PullDocument{AdmitUnverified: true} }, func(d *Document) { d.Pull = full().Pull }, pulls(signed())},
 		{"Pull.AdmitUnverified", func(d *Document) { *d.Pull = PullDocument{AdmitUnverified: true} }, func(d *Document) { d.Pull = full().Pull }, pulls(signed("release"))},
+		{"Pull.Blobs", nil, func(d *Document) { d.Pull.Blobs = "referenced" }, func(p *Policy) any { return p.Rule("prod/app").WantsReferencedBlobs() }},
 		{"Pull.SignedBy.Any", nil, func(d *Document) { d.Pull.SignedBy.Any = []string{"gateway"} }, pulls(signed("ci"))},
 		{"Pull.SignedBy.All", func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"ci"}} }, func(d *Document) { d.Pull.SignedBy.All = []string{"ci", "gateway"} }, pulls(signed("ci"))},
 		{"Pull.SignedBy.Of", func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: 1} }, func(d *Document) { d.Pull.SignedBy.Of = []string{"gateway"} }, pulls(signed("ci"))},
 		{"Pull.SignedBy.AtLeast", func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "gateway"}, AtLeast: 1} }, func(d *Document) { d.Pull.SignedBy.AtLeast = 2 }, pulls(signed("ci"))},
+		{"Pull.Remap", remap("ghcr.io/acme/", "prod/"), func(d *Document) { d.Pull.Remap = nil }, remaps},
+		{"Pull.Remap.From", remap("ghcr.io/acme/", "prod/"), func(d *Document) { d.Pull.Remap[0].From = "ghcr.io/other/" }, remaps},
+		{"Pull.Remap.To", remap("ghcr.io/acme/", "prod/"), func(d *Document) { d.Pull.Remap[0].To = "other/" }, remaps},
 		{"Push", nil, func(d *Document) { d.Push = nil }, pushes(good)},
 		{"Push.Image", nil, func(d *Document) { d.Push.Image = ImageDocument{} }, pushes(Image{Runnable: true})},
 		{"Push.Image.NonRoot", nil, func(d *Document) { d.Push.Image.NonRoot = "allow" }, pushes(with(func(i *Image) { i.User = "0:1" }))},
@@ -373,12 +387,15 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Push.Image.Exceptions.Reason", nil, func(d *Document) { d.Push.Image.Exceptions[0].Reason = "another" }, func(p *Policy) any { return p.Version() }}, // for reviewers
 		{"Push.Image.MaxBytes", nil, func(d *Document) { d.Push.Image.MaxBytes = 99 }, pushes(good)},
 		{"Push.Image.MaxLayers", nil, func(d *Document) { d.Push.Image.MaxLayers = 1 }, pushes(good)},
-		{"Push.Seal", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
-		{"Push.Seal.Signer", nil, func(d *Document) { d.Push.Seal.Signer = "spare" }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
+		{"Push.Seal", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return fmt.Sprint(p.Rule("prod/app").Signers()) }},
+		{"Push.Seal.Signer", nil, func(d *Document) { d.Push.Seal.Signer = "spare" }, func(p *Policy) any { return fmt.Sprint(p.Rule("prod/app").Signers()) }},
+		{"Push.Seal.Signers", func(d *Document) { d.Push.Seal.Signer, d.Push.Seal.Signers = "", []string{"gateway", "spare"} },
+			func(d *Document) { d.Push.Seal.Signers = []string{"spare"} }, func(p *Policy) any { return fmt.Sprint(p.Rule("prod/app").Signers()) }},
 		{"Push.Seal.Scan", scans, func(d *Document) { d.Push.Seal.Scan = true }, func(p *Policy) any { return p.Rule("prod/app").Attests(ScanByCosign) }},
 		{"Push.Seal.SBOM", scans, func(d *Document) { d.Push.Seal.SBOM = true }, func(p *Policy) any { return p.Rule("prod/app").Attests("https://cyclonedx.org/bom") }},
 		{"Push.Seal.Summary", nil, func(d *Document) { d.Push.Seal.Summary = false }, func(p *Policy) any { return p.Rule("prod/app").Summarizes() }},
-		{"Push.AcceptUnsealed", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return p.Rule("prod/app").Signer() }},
+		{"Push.ImmutableTags", nil, func(d *Document) { d.Push.ImmutableTags = []string{"v*"} }, func(p *Policy) any { return p.Rule("prod/app").IsImmutable("v1") }},
+		{"Push.AcceptUnsealed", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return fmt.Sprint(p.Rule("prod/app").Signers()) }},
 	} {
 		doc := full()
 		if c.before != nil {
@@ -397,6 +414,12 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		}
 	})
 }
+
+func remap(from, to string) func(*Document) {
+	return func(d *Document) { d.Pull.Remap = []Remap{{From: from, To: to}} }
+}
+
+func remaps(p *Policy) any { return p.Rule("prod/app").Remaps("prod/app", "ghcr.io/acme/app") }
 
 func scans(d *Document) { d.Push.Scan = &ScanDocument{Scanner: "default"} }
 

@@ -54,9 +54,28 @@ type PullDocument struct {
 	// Attested lists what must have been attested: scans, SBOMs, provenance.
 	Attested []AttestedDocument `mapstructure:"attested"`
 
+	// Remap lists the names elsewhere for which signatures were made that count here too: for mirrors. Default none: a
+	// signature counts for the repository that it names.
+	Remap []Remap `mapstructure:"remap"`
+
 	// AdmitUnverified lets images pass that nobody vouches for. It stands alone: it cannot be combined with SignedBy and
 	// Attested.
 	AdmitUnverified bool `mapstructure:"admit_unverified"`
+
+	// Blobs is open, or referenced: then a blob is served only where a manifest of the repository names it that was pulled or
+	// pushed before and would be admitted now. Open lets whoever knows a digest have the blob of an image that is refused.
+	// Default open.
+	Blobs string `mapstructure:"blobs"`
+}
+
+// Remap says that what was signed for a repository elsewhere counts for the one here that is its mirror. Both sides are one
+// repository, or both end with a slash and mean all repositories below, each with the one of the same name.
+type Remap struct {
+	// From is the name in signatures, with its host, such as ghcr.io/acme/ or docker.io/library/nginx.
+	From string `mapstructure:"from"`
+
+	// To is the name here, such as mirror/acme/.
+	To string `mapstructure:"to"`
 }
 
 // AttestedDocument demands an attestation, and says what has to be true of the newest one.
@@ -160,6 +179,10 @@ type PushDocument struct {
 
 	// AcceptUnsealed stores what passed without signing it. It stands alone: it cannot be combined with Seal.
 	AcceptUnsealed bool `mapstructure:"accept_unsealed"`
+
+	// ImmutableTags are tags that are written once, by glob, such as v*: what they name is neither replaced nor deleted through
+	// the gateway, in audit mode either. Default none.
+	ImmutableTags []string `mapstructure:"immutable_tags"`
 }
 
 // ImageDocument lists the checks of an image. Each is allow, warn or deny where it names an action, and allow by default.
@@ -293,6 +316,10 @@ type ScanDocument struct {
 	// Warn is an expression in CEL over each finding: where it is true, the client is warned.
 	Warn string `mapstructure:"warn"`
 
+	// DenyPackages is an expression in CEL over each package of the image, vulnerable or not: where it is true, the image is
+	// refused. It needs a scanner that is embedded or a program.
+	DenyPackages string `mapstructure:"deny_packages"`
+
 	// MaxDatabaseAge is the longest time ago that the scanner's database was updated. Default 120h.
 	MaxDatabaseAge time.Duration `mapstructure:"max_database_age"`
 
@@ -327,10 +354,13 @@ type SealDocument struct {
 	// Signer is the configured name of the signer.
 	Signer string `mapstructure:"signer"`
 
+	// Signers are several, who all sign, or none does. Instead of Signer.
+	Signers []string `mapstructure:"signers"`
+
 	// Scan attests what the scanners found. It needs push.scan. Default false.
 	Scan bool `mapstructure:"scan"`
 
-	// SBOM attests the bill of materials of those scanners that write one. It needs push.scan. Default false.
+	// SBOM attests the bill of materials, in CycloneDX and SPDX. It needs push.scan. Default false.
 	SBOM bool `mapstructure:"sbom"`
 
 	// Summary attests the verdict as well: SLSA's verification summary, which says under which policy, when, on what grounds
@@ -342,6 +372,7 @@ type SealDocument struct {
 func (d *PullDocument) clone() *PullDocument {
 	c := *d
 	c.SignedBy = d.SignedBy.clone()
+	c.Remap = slices.Clone(d.Remap)
 	c.Attested = slices.Clone(d.Attested)
 	for i := range c.Attested {
 		a := &c.Attested[i]
@@ -372,7 +403,7 @@ func (by *SignedBy) clone() *SignedBy {
 
 func (d *PushDocument) clone() *PushDocument {
 	c := *d
-	c.Image = d.Image.clone()
+	c.Image, c.ImmutableTags = d.Image.clone(), slices.Clone(d.ImmutableTags)
 	if d.Scan != nil {
 		scan := *d.Scan
 		scan.Scanners, scan.Exceptions = slices.Clone(scan.Scanners), slices.Clone(scan.Exceptions)
@@ -380,6 +411,7 @@ func (d *PushDocument) clone() *PushDocument {
 	}
 	if d.Seal != nil {
 		seal := *d.Seal
+		seal.Signers = slices.Clone(d.Seal.Signers)
 		c.Seal = &seal
 	}
 	return &c

@@ -34,6 +34,9 @@ type Evidence struct {
 	// Signatures that verified, one entry for each signature and authority.
 	Signatures []Signature
 
+	// Proven is when it was proven. Evidence of one subject that was proven at one time is the same. Zero where nobody says.
+	Proven time.Time
+
 	// Remembered is set where the registry could not be asked what is attached: what is here was attached at that time.
 	Remembered time.Time
 

@@ -87,9 +87,16 @@ var (
 			{"tests.result", cel.StringType}, {"tests.passed", cel.IntType}, {"tests.warned", cel.IntType}, {"tests.failed", cel.IntType},
 			predicateVariable,
 		},
+		kindPackage: {
+			{"pkg.name", cel.StringType}, {"pkg.version", cel.StringType}, {"pkg.purl", cel.StringType},
+			{"pkg.ecosystem", cel.StringType}, {"pkg.licenses", cel.ListType(cel.StringType)},
+		},
 		"": {predicateVariable},
 	}
 )
+
+// kindPackage is what conditions over packages are about. It is no kind of a predicate.
+const kindPackage Kind = "package"
 
 // expressions compiles them, with one environment for each set of variables.
 type expressions struct{ environments map[string]*cel.Env }
@@ -246,6 +253,7 @@ func anchored(pattern string) bool {
 type variables struct {
 	facts   *Facts
 	finding *Finding
+	pkg     *Package
 }
 
 func (v *variables) Parent() cel.Activation { return nil }
@@ -258,6 +266,8 @@ func (v *variables) ResolveName(name string) (any, bool) {
 	switch {
 	case group == "finding" && v.finding != nil:
 		value = v.finding.variable(field)
+	case group == "pkg" && v.pkg != nil:
+		value = v.pkg.variable(field)
 	case group == "scan" && v.facts.Scan != nil:
 		value = v.facts.Scan.variable(field)
 	case group == "sbom" && v.facts.SBOM != nil:
@@ -311,6 +321,22 @@ func (f *Finding) variable(field string) any {
 		if !f.Published.IsZero() {
 			return f.Published
 		}
+	}
+	return nil
+}
+
+func (p *Package) variable(field string) any {
+	switch field {
+	case "name":
+		return p.Name
+	case "version":
+		return p.Version
+	case "purl":
+		return p.PURL
+	case "ecosystem":
+		return p.Ecosystem
+	case "licenses":
+		return append([]string{}, p.Licenses...)
 	}
 	return nil
 }

@@ -72,6 +72,9 @@ type Scan struct {
 	Packages int
 	Counted  bool
 
+	// Inventory is the packages of the image, vulnerable or not; nil where nobody listed them.
+	Inventory []Package
+
 	// Unmatched is what the scanner could not look up, one line each for a person.
 	Unmatched []string
 
@@ -99,6 +102,15 @@ type Finding struct {
 
 	// Published is when the vulnerability became public, zero where it is not told.
 	Published time.Time
+}
+
+// Package is a package of an image. What nobody told is empty.
+type Package struct {
+	Name      string
+	Version   string
+	PURL      string
+	Ecosystem string   // of OSV, such as Debian:12
+	Licenses  []string // as the package says it
 }
 
 // Fix says whether a finding has a fix.

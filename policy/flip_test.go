@@ -232,6 +232,8 @@ func allFlips() map[string]decisive {
 		},
 		"allow[].may": allowed(AllowDocument{Clients: []string{"alice"}, May: []string{"pull"}}, alice, func(a *AllowDocument) { a.May[0] = "push" }),
 
+		"pull.remap[].from": {never: "is asked before a signature is evidence: see TestThreat044_ASignatureCountsElsewhereOnlyWhereARemapSaysSo"},
+		"pull.remap[].to":   {never: "is asked before a signature is evidence: see TestThreat044_ASignatureCountsElsewhereOnlyWhereARemapSaysSo"},
 		"pull.digest_only": {
 			doc: document(&PullDocument{AdmitUnverified: true}, nil), judge: pulled(Evidence{}), code: Unpinned,
 			change: func(d *Document) { d.Pull.DigestOnly = true },
@@ -240,6 +242,7 @@ func allFlips() map[string]decisive {
 		"pull.signed_by.all":      signed(SignedBy{All: []string{"ci", "gateway"}}, func(by *SignedBy) { by.All[1] = "release" }),
 		"pull.signed_by.of":       signed(SignedBy{Of: []string{"ci", "gateway"}, AtLeast: 2}, func(by *SignedBy) { by.Of[1] = "release" }),
 		"pull.signed_by.at_least": signed(SignedBy{Of: []string{"ci", "gateway", "release"}, AtLeast: 2}, func(by *SignedBy) { by.AtLeast = 3 }),
+		"pull.blobs":              {never: "it is about blobs, which the gateway holds against manifests; it is tested there"},
 		"pull.admit_unverified": {
 			doc: document(&PullDocument{AdmitUnverified: true}, nil), judge: pulled(Evidence{}), code: Unsigned,
 			change: func(d *Document) { d.Pull.AdmitUnverified, d.Pull.SignedBy = false, &ci }, // it stands alone
@@ -292,6 +295,8 @@ func allFlips() map[string]decisive {
 		"push.scan.deny": searched(scanner(func(d *ScanDocument) { d.Deny = "finding.severity >= HIGH" }), ForbiddenFinding,
 			scanned(foundFinding(Medium, FixNone)), func(d *ScanDocument) { d.Deny = "finding.severity >= MEDIUM" }),
 		"push.scan.warn": {never: "warns, whatever it says"},
+		"push.scan.deny_packages": searched(scanner(func(d *ScanDocument) { d.DenyPackages = `pkg.name == "zlib"` }), ForbiddenPackage,
+			listing(Package{Name: "openssl"}), func(d *ScanDocument) { d.DenyPackages = `pkg.name == "openssl"` }),
 		"push.scan.max_database_age": searched(ScanDocument{Scanner: "default"}, StaleDatabase, scanned(),
 			func(d *ScanDocument) { d.MaxDatabaseAge = time.Minute }),
 		"push.scan.admit_undated_database": searched(scanner(func(d *ScanDocument) { d.AdmitUndatedDatabase = true }), StaleDatabase, undated,
@@ -304,9 +309,11 @@ func allFlips() map[string]decisive {
 		"push.scan.exceptions[].reason":  {never: "a reason is for whoever reviews the policy"},
 
 		"push.seal.signer":     {never: "who signs is no demand on an image; a signer that is not known does not compile"},
+		"push.seal.signers":    {never: "who signs is no demand on an image; a signer that is not known does not compile"},
 		"push.seal.scan":       {never: "what is attested of an image is no demand on it"},
 		"push.seal.sbom":       {never: "what is attested of an image is no demand on it"},
 		"push.seal.summary":    {never: "what is attested of an image is no demand on it"},
+		"push.immutable_tags":  {never: "the gateway looks at what a tag names; it is tested there"},
 		"push.accept_unsealed": {never: "without it and without a seal a policy does not compile"},
 
 		"push.image.nonroot":        found("", RunsAsRoot, func(d *ImageDocument, a string) { d.NonRoot = a }, func(i *Image) { i.User = "0:1" }),

@@ -54,6 +54,7 @@ type Rule struct {
 	attested     []*requirement  // what pull.Attested demands
 	push         *PushDocument   // never both Seal and AcceptUnsealed
 	sealer       string          // the authority that a pull asks for and whose key seals a push, empty for none
+	immutable    []glob          // tags
 	exceptions   []exception
 	scan         *scanRule // nil where nothing is scanned
 	bases        []base
@@ -164,19 +165,31 @@ func compileRule(doc Document, known Known, fault func(path, format string, args
 
 // findSealer finds the authority among those that a pull wants whose key seals what is pushed.
 func (r *Rule) findSealer(known Known) string {
-	if r.Signer() == "" || r.pull == nil || r.pull.SignedBy == nil {
+	if !r.Seals() || r.pull == nil || r.pull.SignedBy == nil {
 		return ""
 	}
 	names, _, _ := r.pull.SignedBy.wants()
 	for _, name := range names {
-		if known.Authorities[name] == known.Signers[r.Signer()] {
-			return name
+		for _, signer := range r.Signers() {
+			if known.Authorities[name] == known.Signers[signer] {
+				return name
+			}
 		}
 	}
 	return ""
 }
 
+// What pull.blobs may be.
+const (
+	openBlobs  = "open"
+	referenced = "referenced"
+)
+
 func compilePull(pull PullDocument, known Known, fault func(path, format string, args ...any)) {
+	compileRemaps(pull.Remap, fault)
+	if pull.Blobs != "" && pull.Blobs != openBlobs && pull.Blobs != referenced {
+		fault(".pull.blobs", "is neither %s nor %s", openBlobs, referenced)
+	}
 	switch by := pull.SignedBy; {
 	case by == nil && len(pull.Attested) == 0 && !pull.AdmitUnverified:
 		fault(".pull", "demands no signature; name who must have signed in signed_by, or say admit_unverified: true")
@@ -234,9 +247,7 @@ func (r *Rule) compilePush(known Known, fault func(path, format string, args ...
 	case push.Seal != nil && push.AcceptUnsealed:
 		fault(".push.accept_unsealed", "contradicts seal; leave one of them out")
 	case push.Seal != nil:
-		if _, ok := known.Signers[push.Seal.Signer]; !ok {
-			fault(".push.seal.signer", "unknown signer %q; signers has %s", push.Seal.Signer, enumerate(known.Signers))
-		}
+		compileSeal(*push.Seal, known, fault)
 	}
 
 	switch seal := push.Seal; {
@@ -246,6 +257,13 @@ func (r *Rule) compilePush(known Known, fault func(path, format string, args ...
 		fault(".push.seal.scan", "nothing is scanned; write push.scan, or leave it out")
 	case seal != nil && seal.SBOM:
 		fault(".push.seal.sbom", "nothing is scanned, so there is no bill of materials; write push.scan, or leave it out")
+	}
+	for i, pattern := range push.ImmutableTags {
+		g, err := compilePattern(pattern, tagCharacters, "tag")
+		if err != nil {
+			fault(fmt.Sprintf(".push.immutable_tags[%d]", i), "%w", err)
+		}
+		r.immutable = append(r.immutable, g)
 	}
 	image := &push.Image
 	r.compileImage(image, known, fault)
@@ -259,6 +277,34 @@ func (r *Rule) compilePush(known Known, fault func(path, format string, args ...
 		fault(".push.image.max_layers", "is negative")
 	}
 }
+
+func compileSeal(seal SealDocument, known Known, fault func(path, format string, args ...any)) {
+	check := func(path, name string) {
+		if _, ok := known.Signers[name]; !ok {
+			fault(path, "unknown signer %q; signers has %s", name, enumerate(known.Signers))
+		}
+	}
+	switch {
+	case seal.Signers == nil:
+		check(".push.seal.signer", seal.Signer)
+	case seal.Signer != "":
+		fault(".push.seal.signers", "contradicts signer; leave one of them out")
+	case len(seal.Signers) == 0:
+		fault(".push.seal.signers", "names nobody")
+	}
+	for i, name := range seal.Signers {
+		at := fmt.Sprintf(".push.seal.signers[%d]", i)
+		check(at, name)
+		for _, before := range seal.Signers[:i] {
+			if before == name || known.Signers[name] != "" && known.Signers[name] == known.Signers[before] {
+				fault(at, "%q signs already as %q", name, before)
+			}
+		}
+	}
+}
+
+// tagCharacters are those of a pattern for tags.
+const tagCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-*"
 
 // DefaultMaxLayers is what overlay file systems can stack.
 const DefaultMaxLayers = 127
@@ -313,17 +359,23 @@ func (r *Rule) Name() string {
 // Audit reports that refusals under this rule are recorded and warned about, not enforced.
 func (r *Rule) Audit() bool { return r != nil && r.audit }
 
-// Signer names the signer that seals what this rule admits, empty when nothing is sealed.
-func (r *Rule) Signer() string {
-	if r == nil || r.push == nil || r.push.Seal == nil {
-		return ""
+// Signers names who seals what this rule admits, nobody when nothing is sealed.
+func (r *Rule) Signers() []string {
+	switch {
+	case r == nil || r.push == nil || r.push.Seal == nil:
+		return nil
+	case r.push.Seal.Signers != nil:
+		return slices.Clone(r.push.Seal.Signers)
 	}
-	return r.push.Seal.Signer
+	return []string{r.push.Seal.Signer}
 }
+
+// Seals reports that what this rule admits is sealed.
+func (r *Rule) Seals() bool { return r != nil && r.push != nil && r.push.Seal != nil }
 
 // Attests reports that the seal says what a scanner found, by the type of a statement about it.
 func (r *Rule) Attests(predicateType string) bool {
-	if r.Signer() == "" {
+	if !r.Seals() {
 		return false
 	}
 	switch KindOf(predicateType) {
@@ -336,13 +388,26 @@ func (r *Rule) Attests(predicateType string) bool {
 }
 
 // Summarizes reports that the seal says why the image was admitted.
-func (r *Rule) Summarizes() bool { return r.Signer() != "" && r.push.Seal.Summary }
+func (r *Rule) Summarizes() bool { return r.Seals() && r.push.Seal.Summary }
 
 // AllowsPull reports that some pulls can be admitted under this rule.
 func (r *Rule) AllowsPull() bool { return r != nil && (r.audit || r.pull != nil) }
 
 // AllowsPush reports that some pushes can be admitted under this rule.
 func (r *Rule) AllowsPush() bool { return r != nil && (r.audit || r.push != nil) }
+
+// IsImmutable reports that what a tag names is not replaced.
+func (r *Rule) IsImmutable(tag string) bool {
+	return r != nil && tag != "" && slices.ContainsFunc(r.immutable, func(g glob) bool { return g.match(tag) })
+}
+
+// HasImmutableTags reports that there are such tags.
+func (r *Rule) HasImmutableTags() bool { return r != nil && len(r.immutable) > 0 }
+
+// WantsReferencedBlobs reports that a blob is served only where an admitted manifest names it.
+func (r *Rule) WantsReferencedBlobs() bool {
+	return r != nil && r.pull != nil && r.pull.Blobs == referenced
+}
 
 // NeedsEvidence reports whether a pull under this rule depends on what is attached to the subject.
 func (r *Rule) NeedsEvidence() bool {

@@ -16,6 +16,7 @@ type scanRule struct {
 	fixable    Severity // from which on a finding with a fix is refused; beyond Unknown for never
 	unfixable  Severity // the same for one without
 	deny, warn *expression
+	packages   *expression
 	exceptions []findingException
 }
 
@@ -107,10 +108,55 @@ func (q *scanRule) judge(s Subject, name string, scan *Scan, at time.Time) (reas
 	if len(warned) > 0 {
 		warnings = append(warnings, q.list(s, name, warned))
 	}
+	if reason := q.judgePackages(s, name, scan); reason != nil {
+		reasons = append(reasons, *reason)
+	}
 	if len(excepted) > 0 {
 		warnings = append(warnings, q.reason(s, name, FindingsExcepted, "excepted: "+excepted[0].summary()+andMore(len(excepted)-1), ""))
 	}
 	return reasons, warnings
+}
+
+// judgePackages looks at each package, vulnerable or not. Nil is fine.
+func (q *scanRule) judgePackages(s Subject, name string, scan *Scan) *Reason {
+	if q.packages == nil {
+		return nil
+	}
+	if len(scan.Inventory) == 0 {
+		reason := q.reason(s, name, IncompleteScan, "the scan by "+name+" does not list the image's packages", "ask whoever keeps the gateway for a scanner that does")
+		return &reason
+	}
+	var denied []string
+	v := &variables{facts: &Facts{Scan: scan}}
+	for i := range scan.Inventory {
+		v.pkg = &scan.Inventory[i]
+		yes, err := q.packages.holds(v)
+		if err != nil {
+			reason := q.reason(s, name, ExpressionFailed, fmt.Sprintf("%s cannot be judged by deny_packages: %v", v.pkg.Name, err), "ask whoever keeps the policy to mend the expression")
+			return &reason
+		}
+		if yes {
+			denied = append(denied, v.pkg.line())
+		}
+	}
+	if len(denied) == 0 {
+		return nil
+	}
+	reason := q.reason(s, name, ForbiddenPackage, "it has the package "+denied[0]+andMore(len(denied)-1), "leave it out, or take another in its place")
+	reason.Findings = denied
+	if len(denied) > maxListed {
+		reason.Findings = append(slices.Clip(denied[:maxListed]), fmt.Sprintf("and %d more", len(denied)-maxListed))
+	}
+	return &reason
+}
+
+// line is a package in a list.
+func (p *Package) line() string {
+	text := strings.TrimSpace(shown(80, "%s %s", p.Name, p.Version))
+	if len(p.Licenses) > 0 {
+		text += " (" + shown(80, "%s", strings.Join(p.Licenses, ", ")) + ")"
+	}
+	return text
 }
 
 // incomplete says why a scan is not one of the whole image, empty when it is.
@@ -334,6 +380,13 @@ func (r *Rule) compileScan(doc ScanDocument, known Known, fault func(path, forma
 			fault(path+e.key, "%w", err)
 		}
 		*e.into = compiled
+	}
+	if doc.DenyPackages != "" {
+		compiled, err := compiler.compile(doc.DenyPackages, kindPackage, false)
+		if err != nil {
+			fault(path+".deny_packages", "%w", err)
+		}
+		q.packages = compiled
 	}
 	for i, e := range doc.Exceptions {
 		here := fmt.Sprintf("%s.exceptions[%d]", path, i)

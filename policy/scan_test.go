@@ -138,6 +138,41 @@ func flawed() Image {
 	return image
 }
 
+// listing is an image whose packages are listed.
+func listing(packages ...Package) Image {
+	image := scanned()
+	scan := image.Scans["default"]
+	scan.Inventory = packages
+	image.Scans["default"] = scan
+	return image
+}
+
+func TestPackagesAreJudgedWhetherTheyAreVulnerableOrNot(t *testing.T) {
+	gpl := Package{Name: "readline", Version: "8.2", PURL: "pkg:deb/debian/readline@8.2", Ecosystem: "Debian:12", Licenses: []string{"GPL-3.0"}}
+	bare := Package{Name: "left-pad"}
+	for name, c := range map[string]struct {
+		deny  string
+		image Image
+		want  []Code
+	}{
+		"by name":                      {`pkg.name == "readline"`, listing(bare, gpl), []Code{ForbiddenPackage}},
+		"by licence":                   {`pkg.licenses.exists(l, l.startsWith("GPL-"))`, listing(bare, gpl), []Code{ForbiddenPackage}},
+		"by package URL":               {`pkg.purl.startsWith("pkg:deb/")`, listing(gpl), []Code{ForbiddenPackage}},
+		"nothing of it":                {`pkg.name == "log4j-core"`, listing(bare, gpl), nil},
+		"what is not told":             {`pkg.version == "8.2"`, listing(bare), []Code{ExpressionFailed}},
+		"a scanner that lists nothing": {`pkg.name == "readline"`, scanned(), []Code{IncompleteScan}},
+	} {
+		v := judgeScan(t, scanning(func(d *ScanDocument) { d.DenyPackages = c.deny }), c.image)
+		if got := codesOf(v.Reasons()); !slices.Equal(got, c.want) || v.Admitted() != (len(c.want) == 0) {
+			t.Errorf("%s: got %v, want %v: %+v", name, got, c.want, v.Reasons())
+		}
+	}
+	v := judgeScan(t, scanning(func(d *ScanDocument) { d.DenyPackages = "true" }), listing(gpl, bare))
+	if got := v.Reasons()[0]; got.Why != "it has the package readline 8.2 (GPL-3.0), and 1 more" || len(got.Findings) != 2 {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestAnExceptionEndsAndCoversNoMoreThanItSays(t *testing.T) {
 	ghsa := found(Critical, FixNone)
 	ghsa.ID, ghsa.Aliases = "GHSA-1", []string{"CVE-2026-1"}
@@ -235,6 +270,7 @@ func TestEveryFieldOfAScanMatters(t *testing.T) {
 		{"KnownExploited", nil, func(d *ScanDocument) { d.KnownExploited = "allow" }, pushes(scanned(exploited))},
 		{"Deny", nil, func(d *ScanDocument) { d.Deny = "true" }, pushes(scanned(found(Low, FixNone)))},
 		{"Warn", nil, func(d *ScanDocument) { d.Warn = "true" }, warns(scanned(found(Low, FixNone)))},
+		{"DenyPackages", nil, func(d *ScanDocument) { d.DenyPackages = `pkg.licenses.exists(l, l.startsWith("AGPL-"))` }, pushes(listing(Package{Name: "ghostscript", Licenses: []string{"AGPL-3.0"}}))},
 		{"MaxDatabaseAge", nil, func(d *ScanDocument) { d.MaxDatabaseAge = time.Minute }, pushes(scanned())},
 		{"AdmitUndatedDatabase", nil, func(d *ScanDocument) { d.AdmitUndatedDatabase = true }, pushes(age(scanned(), time.Time{}))},
 		{"OnIncomplete", nil, func(d *ScanDocument) { d.OnIncomplete = "warn" }, pushes(empty)},
@@ -274,15 +310,16 @@ func TestWhatIsWrongWithAScanIsSaidWhereItIs(t *testing.T) {
 		}
 	}
 	for want, change := range map[string]func(*ScanDocument){
-		"[0].push.scan: names no scanner; write scanner, or a list of scanners":                                                          func(d *ScanDocument) { d.Scanner = "" },
-		"[0].push.scan.scanners: contradicts scanner; leave one of them out":                                                             func(d *ScanDocument) { d.Scanners = []string{"second"} },
-		`[0].push.scan.scanner: unknown scanner "trivy"; scanners has default, second`:                                                   func(d *ScanDocument) { d.Scanner = "trivy" },
-		`[0].push.scan.scanners[1]: names "default" twice`:                                                                               func(d *ScanDocument) { d.Scanner, d.Scanners = "", []string{"default", "default"} },
-		`[0].push.scan.fixable: "HIGH" is none of low, medium, high, critical, never`:                                                    func(d *ScanDocument) { d.Fixable = "HIGH" },
-		`[0].push.scan.unfixable: "unknown" is none of low, medium, high, critical, never`:                                               func(d *ScanDocument) { d.Unfixable = "unknown" },
-		`[0].push.scan.known_exploited: "warn" is none of allow, deny`:                                                                   func(d *ScanDocument) { d.KnownExploited = "warn" },
-		`[0].push.scan.on_incomplete: "allow" is none of warn, deny`:                                                                     func(d *ScanDocument) { d.OnIncomplete = "allow" },
-		"[0].push.scan.max_database_age: is negative":                                                                                    func(d *ScanDocument) { d.MaxDatabaseAge = -1 },
+		"[0].push.scan: names no scanner; write scanner, or a list of scanners":            func(d *ScanDocument) { d.Scanner = "" },
+		"[0].push.scan.scanners: contradicts scanner; leave one of them out":               func(d *ScanDocument) { d.Scanners = []string{"second"} },
+		`[0].push.scan.scanner: unknown scanner "trivy"; scanners has default, second`:     func(d *ScanDocument) { d.Scanner = "trivy" },
+		`[0].push.scan.scanners[1]: names "default" twice`:                                 func(d *ScanDocument) { d.Scanner, d.Scanners = "", []string{"default", "default"} },
+		`[0].push.scan.fixable: "HIGH" is none of low, medium, high, critical, never`:      func(d *ScanDocument) { d.Fixable = "HIGH" },
+		`[0].push.scan.unfixable: "unknown" is none of low, medium, high, critical, never`: func(d *ScanDocument) { d.Unfixable = "unknown" },
+		`[0].push.scan.known_exploited: "warn" is none of allow, deny`:                     func(d *ScanDocument) { d.KnownExploited = "warn" },
+		`[0].push.scan.on_incomplete: "allow" is none of warn, deny`:                       func(d *ScanDocument) { d.OnIncomplete = "allow" },
+		`[0].push.scan.deny_packages: at character 1, before "finding.id == 'x'": undeclared reference to 'finding'; there are pkg.name, pkg.version, pkg.purl, pkg.ecosystem, pkg.licenses`: func(d *ScanDocument) { d.DenyPackages = "finding.id == 'x'" },
+		"[0].push.scan.max_database_age: is negative": func(d *ScanDocument) { d.MaxDatabaseAge = -1 },
 		`[0].push.scan.deny: at character 18, before "== 'HIGH'": found no matching overload for '_==_' applied to '(severity, string)'`: func(d *ScanDocument) { d.Deny = "finding.severity == 'HIGH'" },
 		"[0].push.scan.exceptions[0]: covers everything; name an id, a package, or both":                                                 func(d *ScanDocument) { d.Exceptions = []FindingExceptionDocument{{Until: "2027-01-31", Reason: "x"}} },
 		`[0].push.scan.exceptions[0].until: "soon" is no day; write it like "2027-01-31"`: func(d *ScanDocument) {

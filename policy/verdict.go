@@ -70,6 +70,7 @@ const (
 	AnotherHistory   Code = "ANOTHER_HISTORY"   // its history tells of other layers
 	CheckExcepted    Code = "CHECK_EXCEPTED"    // a warning: an exception covers what a check found
 	NotScanned       Code = "NOT_SCANNED"       // a scanner that the rule names did not scan it
+	ForbiddenPackage Code = "FORBIDDEN_PACKAGE" // a package that the rule denies
 	FindingsExcepted Code = "FINDINGS_EXCEPTED" // an exception covers what a scanner found
 )
 
@@ -96,6 +97,12 @@ const (
 	EvidenceProtected Code = "EVIDENCE_PROTECTED" // it would remove or replace what protects an image
 	EvidenceMisplaced Code = "EVIDENCE_MISPLACED" // a tag that is kept for evidence would name something else
 	EvidenceTooMuch   Code = "EVIDENCE_TOO_MUCH"  // more referrers, or larger ones, than a verifier would read
+)
+
+// The reasons that the gateway gives for what a rule says of tags and blobs.
+const (
+	TagImmutable     Code = "TAG_IMMUTABLE"     // the tag names something else, and is written once
+	BlobUnreferenced Code = "BLOB_UNREFERENCED" // no manifest that is known here and admitted names the blob
 )
 
 // Refuse is the verdict of the gateway itself, where no rule is asked.

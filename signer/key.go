@@ -35,15 +35,40 @@ type Key struct {
 // is what every version of cosign expects of such a key. Other curves and Ed25519 are refused: cosign's versions do not
 // agree on the hash that goes with them.
 func NewKey(private crypto.Signer) (*Key, error) {
-	k := &Key{public: private.Public()}
 	random := rand.Reader
-	switch public := k.public.(type) {
+	if _, ok := private.(*ecdsa.PrivateKey); ok {
+		random = nil // RFC 6979: one digest, one signature
+	}
+	k, err := wrap(private.Public(), func(_ context.Context, sha256 []byte) ([]byte, error) {
+		return private.Sign(random, sha256, crypto.SHA256)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if der, err := x509.MarshalPKCS8PrivateKey(private); err == nil { // which fails for what is not a key itself
+		k.secret = func(label string) ([]byte, error) { return hkdf.Key(sha256.New, der, nil, label, sha256.Size) }
+	}
+	return k, nil
+}
+
+// Remote is a private key that somebody else keeps, such as a key management service. It is safe for concurrent use.
+type Remote interface {
+	// Public is the public half. It never changes.
+	Public() crypto.PublicKey
+
+	// SignDigest signs a SHA-256. It returns when the context ends.
+	SignDigest(ctx context.Context, sha256 []byte) ([]byte, error)
+}
+
+// NewRemoteKey wraps a key of the same kinds that is kept elsewhere. What it signs is verified before it is used, as with
+// any other.
+func NewRemoteKey(remote Remote) (*Key, error) { return wrap(remote.Public(), remote.SignDigest) }
+
+func wrap(public crypto.PublicKey, signHash func(context.Context, []byte) ([]byte, error)) (*Key, error) {
+	switch public := public.(type) {
 	case *ecdsa.PublicKey:
 		if public.Curve != elliptic.P256() {
 			return nil, fmt.Errorf("ECDSA key on %s: only P-256 and RSA keys sign here", public.Params().Name)
-		}
-		if _, ok := private.(*ecdsa.PrivateKey); ok {
-			random = nil // RFC 6979: one digest, one signature
 		}
 	case *rsa.PublicKey:
 		if public.N.BitLen() < minRSA {
@@ -53,17 +78,12 @@ func NewKey(private crypto.Signer) (*Key, error) {
 		return nil, fmt.Errorf("key of type %T: only ECDSA P-256 and RSA keys sign here", public)
 	}
 
-	pkix, err := x509.MarshalPKIXPublicKey(k.public)
+	pkix, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
 		return nil, fmt.Errorf("encode public key: %w", err)
 	}
 	sum := sha256.Sum256(pkix)
-	k.pkix, k.fingerprint = pkix, hex.EncodeToString(sum[:])
-	k.signHash = func(_ context.Context, hash []byte) ([]byte, error) { return private.Sign(random, hash, crypto.SHA256) }
-	if der, err := x509.MarshalPKCS8PrivateKey(private); err == nil { // which fails for what is not a key itself
-		k.secret = func(label string) ([]byte, error) { return hkdf.Key(sha256.New, der, nil, label, sha256.Size) }
-	}
-	return k, nil
+	return &Key{signHash: signHash, public: public, pkix: pkix, fingerprint: hex.EncodeToString(sum[:])}, nil
 }
 
 // Secret derives 32 bytes from the private half that whoever has it not cannot know, for a purpose that label names. ok is

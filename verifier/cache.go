@@ -129,6 +129,7 @@ func (c *Cache) fly(ctx context.Context, s policy.Subject, f *flight) {
 	defer cancel()
 
 	f.evidence, f.err = c.verify(ctx, s)
+	f.evidence.Proven = time.Now()
 	// Whoever appends to what he is given must get lists of his own.
 	f.evidence.Signatures, f.evidence.Rejected = slices.Clip(f.evidence.Signatures), slices.Clip(f.evidence.Rejected)
 	f.evidence.Attestations, f.evidence.Unread = slices.Clip(f.evidence.Attestations), slices.Clip(f.evidence.Unread)

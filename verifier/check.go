@@ -49,6 +49,8 @@ type needs struct {
 	integrated bool // a log's promise of a time, and it verifies
 	timestamp  bool // a timestamp, and it verifies
 	now        bool // everything is valid now
+
+	logs, stamps int // of how many different logs and timestamp authorities; less than one is one
 }
 
 func (n needs) options() []verify.VerifierOption {
@@ -58,11 +60,11 @@ func (n needs) options() []verify.VerifierOption {
 			options = append(options, o)
 		}
 	}
-	with(n.log, verify.WithTransparencyLog(1))
+	with(n.log, verify.WithTransparencyLog(max(n.logs, 1)))
 	with(n.sct, verify.WithSignedCertificateTimestamps(1))
 	with(n.time, verify.WithObserverTimestamps(1))
 	with(n.integrated, verify.WithIntegratedTimestamps(1))
-	with(n.timestamp, verify.WithSignedTimestamps(1))
+	with(n.timestamp, verify.WithSignedTimestamps(max(n.stamps, 1)))
 	with(n.now, verify.WithCurrentTime())
 	with(!n.time && !n.integrated && !n.timestamp && !n.now, verify.WithNoObserverTimestamps())
 	return options
@@ -76,6 +78,7 @@ type check struct {
 	keyed    bool      // by a key, not by a certificate
 	identity *identity // of the certificate; nil with a key
 	verifier *verify.Verifier
+	root     *TrustRoot // whose age matters; nil for none
 }
 
 func newCheck(material root.TrustedMaterial, n needs, identity *identity) (*check, error) {
@@ -84,6 +87,12 @@ func newCheck(material root.TrustedMaterial, n needs, identity *identity) (*chec
 		return nil, err
 	}
 	return &check{material: material, needs: n, keyed: identity == nil, identity: identity, verifier: v}, nil
+}
+
+// under is the check for as long as the root is not too old.
+func (c *check) under(r *TrustRoot) *check {
+	c.root = r
+	return c
 }
 
 // checks are several ways to prove a signature, of which any will do.
@@ -97,7 +106,9 @@ func timed(material root.TrustedMaterial, r *TrustRoot, logged bool, id *identit
 			return nil
 		}
 		c, err := newCheck(material, n, id)
-		all = append(all, c)
+		if err == nil {
+			all = append(all, c.under(r))
+		}
 		return err
 	}
 	err := errors.Join(
@@ -141,7 +152,10 @@ func (c *check) verify(entity verify.SignedEntity, a artifact) (Proof, error) {
 	if err != nil {
 		return Proof{}, c.explain(entity, a, err)
 	}
-	proof := Proof{}
+	if stale := c.root.stale(time.Now()); stale != nil {
+		return Proof{}, stale
+	}
+	proof := Proof{Until: c.root.until()}
 	if s := result.Signature.Certificate; s != nil {
 		proof.Signer = signerName(*s)
 	}

@@ -55,7 +55,11 @@ func (c *check) around(entity verify.SignedEntity) (*check, error) {
 	if !ok || e.envelope == nil || len(e.timestamps) == 0 {
 		return c, nil
 	}
-	return newCheck(stampedEnvelope{c.material, e.signature.Signature(), e.envelope.raw}, c.needs, c.identity)
+	about, err := newCheck(stampedEnvelope{c.material, e.signature.Signature(), e.envelope.raw}, c.needs, c.identity)
+	if err != nil {
+		return nil, err
+	}
+	return about.under(c.root), nil
 }
 
 // stampedEnvelope takes a timestamp over an envelope for one over the signature in it.

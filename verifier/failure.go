@@ -34,6 +34,7 @@ const (
 	ArtifactMismatch     FailureCode = "ARTIFACT_MISMATCH"     // it is for another artifact
 	RepositoryMismatch   FailureCode = "REPOSITORY_MISMATCH"   // it is for another repository (of a gateway)
 	NotASignature        FailureCode = "NOT_A_SIGNATURE"       // an attestation that is announced as a signature (of a gateway)
+	TrustRootStale       FailureCode = "TRUST_ROOT_STALE"      // the trusted root is older than it may be (of a gateway)
 	NotVerified          FailureCode = "NOT_VERIFIED"          // anything else
 )
 
@@ -43,7 +44,7 @@ func FailureCodes() []FailureCode { return slices.Clone(failureOrder[:]) }
 var failureOrder = [...]FailureCode{
 	BundleMalformed, CertificateMissing, KeyMismatch, IdentityMismatch, KeyRevoked, NotLogged, LogEntryInvalid, TimestampMissing,
 	TimestampInvalid, CertificateUntrusted, CertificateExpired, SCTMissing, KeyOutsideValidity, SignatureInvalid,
-	StatementInvalid, ArtifactMismatch, RepositoryMismatch, NotASignature, NotVerified,
+	StatementInvalid, ArtifactMismatch, RepositoryMismatch, NotASignature, TrustRootStale, NotVerified,
 }
 
 // Failure says why a signature is not proven. Why continues the sentence "a signature that ...".
@@ -92,7 +93,7 @@ func (c *check) explain(entity verify.SignedEntity, a artifact, err error) *Fail
 
 	var times []time.Time
 	if c.needs.log {
-		logged, logErr := verify.VerifyTlogEntry(entity, c.material, 1, true)
+		logged, logErr := verify.VerifyTlogEntry(entity, c.material, max(c.needs.logs, 1), true)
 		if logErr != nil {
 			return c.explainLog(entity, logErr)
 		}
@@ -111,7 +112,7 @@ func (c *check) explain(entity verify.SignedEntity, a artifact, err error) *Fail
 		for _, at := range stamps {
 			times = append(times, at.Time)
 		}
-		missing := len(times) == 0 || c.needs.timestamp && len(stamps) == 0
+		missing := len(times) == 0 || c.needs.timestamp && len(stamps) < max(c.needs.stamps, 1)
 		switch {
 		case missing && len(bad) > 0:
 			return failure(TimestampInvalid, "has a timestamp that does not verify: %v", errors.Join(bad...))

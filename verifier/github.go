@@ -72,7 +72,7 @@ func newGitHubAuthority(name string, g GitHub) (*certificateAuthority, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.checks = append(a.checks, c)
+		a.checks = append(a.checks, c.under(r))
 		parts = append(parts, r.fingerprint, n)
 	}
 	a.fingerprint = fingerprintOf(parts...)

@@ -20,6 +20,11 @@ type Keyless struct {
 	Identity
 	Root *TrustRoot
 
+	// Logs and Timestamps are of how many different transparency logs an entry is wanted, and of how many different timestamp
+	// authorities a timestamp: one that is stolen, or that lies, is then not enough. Two of one count as one. Zero Logs is one,
+	// zero Timestamps is any trusted time.
+	Logs, Timestamps int
+
 	WithoutTransparencyLogUnsafe bool // nobody may ever learn of a signature by a stolen identity
 	WithoutSCTUnsafe             bool // nobody may ever learn of a certificate that should not have been issued
 }
@@ -43,18 +48,25 @@ func newKeylessAuthority(name string, k Keyless) (*certificateAuthority, error) 
 		return nil, errors.New("a trusted root without a certificate authority")
 	case !k.Root.hasLogs() && !k.WithoutTransparencyLogUnsafe:
 		return nil, errors.New("a trusted root without a transparency log, which signatures need to be in")
+	case k.Logs < 0 || k.Timestamps < 0:
+		return nil, errors.New("less than no log or timestamp")
+	case k.Logs > len(k.Root.RekorLogs()) || k.Timestamps > len(k.Root.TimestampingAuthorities()):
+		return nil, fmt.Errorf("more logs or timestamps are wanted than the trusted root has authorities: %d and %d",
+			len(k.Root.RekorLogs()), len(k.Root.TimestampingAuthorities()))
+	case k.Logs > 0 && k.WithoutTransparencyLogUnsafe:
+		return nil, errors.New("entries of logs are wanted, and none")
 	case !k.Root.hasTimestamps() && k.WithoutTransparencyLogUnsafe:
 		return nil, errors.New("a trusted root without a timestamp authority: without a log, nobody says the time")
 	}
 
 	c, err := newCheck(k.Root, needs{
-		log: !k.WithoutTransparencyLogUnsafe, time: true, sct: k.Root.hasCTLogs() && !k.WithoutSCTUnsafe,
+		log: !k.WithoutTransparencyLogUnsafe, logs: k.Logs, time: k.Timestamps == 0, timestamp: k.Timestamps > 0, stamps: k.Timestamps, sct: k.Root.hasCTLogs() && !k.WithoutSCTUnsafe,
 	}, id)
 	if err != nil {
 		return nil, err
 	}
 	return &certificateAuthority{
-		name: name, checks: checks{c},
+		name: name, checks: checks{c.under(k.Root)},
 		fingerprint: fingerprintOf("keyless", k.Identity, k.Root.fingerprint, c.needs),
 	}, nil
 }
@@ -89,7 +101,7 @@ func (a *certificateAuthority) CheckBundle(b *bundle.Bundle, d digest.Digest) (P
 func fingerprintOf(parts ...any) string {
 	for i, part := range parts {
 		if n, ok := part.(needs); ok {
-			parts[i] = []bool{n.log, n.sct, n.time, n.integrated, n.timestamp, n.now}
+			parts[i] = []any{n.log, n.sct, n.time, n.integrated, n.timestamp, n.now, n.logs, n.stamps}
 		}
 	}
 	raw, err := json.Marshal(parts)

@@ -19,13 +19,20 @@ func SameRepository(repo, ref string) bool {
 	if ref == repo {
 		return true // the parser would take app for library/app
 	}
+	host, path, ok := SplitReference(ref)
+	return ok && (path == repo || host+"/"+path == repo)
+}
+
+// SplitReference is the host and the repository that a docker-reference names, each by one name however it is written. Tag and
+// digest do not matter.
+func SplitReference(ref string) (host, path string, ok bool) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
-		return false
+		return "", "", false
 	}
-	host, path := strings.ToLower(reference.Domain(named)), reference.Path(named)
+	host, path = strings.ToLower(reference.Domain(named)), reference.Path(named)
 	if host == "registry-1.docker.io" { // what index.docker.io, which the parser knows, is called by its own address
 		host = "docker.io"
 	}
-	return path == repo || host+"/"+path == repo
+	return host, path, true
 }

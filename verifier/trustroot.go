@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 )
@@ -17,6 +18,41 @@ import (
 type TrustRoot struct {
 	root.TrustedMaterial
 	fingerprint string
+
+	dated func() time.Time // of which day it is; nil where its age does not matter
+	most  time.Duration
+}
+
+// WithMaxAge returns a root that vouches for nothing once it is older: whoever is able to keep news from us, such as a log's
+// key that was revoked, is able to for that long. dated says of which time it is; it is asked each time, for a root that is
+// shown to be the newest grows younger without a change. most is positive.
+func (r *TrustRoot) WithMaxAge(dated func() time.Time, most time.Duration) *TrustRoot {
+	aged := *r
+	aged.dated, aged.most = dated, most
+	aged.fingerprint = fingerprintOf(r.fingerprint, most.String())
+	return &aged
+}
+
+// until is when the root will be too old, as things stand; zero where its age does not matter.
+func (r *TrustRoot) until() time.Time {
+	if r == nil || r.dated == nil {
+		return time.Time{}
+	}
+	return r.dated().Add(r.most)
+}
+
+// stale is the failure of a root that is too old, nil for one that is not. A clock that stands before the root's day knows no
+// age, and nothing is believed by it.
+func (r *TrustRoot) stale(now time.Time) *Failure {
+	if r == nil || r.dated == nil {
+		return nil
+	}
+	const skew = time.Hour
+	at := r.dated()
+	if age := now.Sub(at); age > r.most || age < -skew {
+		return failure(TrustRootStale, "cannot be checked: the trusted root is of %s, and at most %s old it is believed", at.UTC().Format(time.DateOnly), r.most)
+	}
+	return nil
 }
 
 // ParseTrustRoot reads a trusted_root.json:

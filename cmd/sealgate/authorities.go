@@ -4,10 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"time"
 
 	"github.com/sealgate/sealgate/policy"
@@ -17,48 +14,10 @@ import (
 
 const maxPublicKeyFile = 64 << 10 // bytes
 
-var errNotYetGenerated = errors.New("the gateway's key is not generated yet")
-
-// loadKeys loads the signers' keys, as far as they load.
-func (b *builder) loadKeys(l *Loaded) (map[string]*signer.Key, Problems) {
-	keys := map[string]*signer.Key{}
-	var problems Problems
-	for i, s := range l.Config.Signers {
-		key, err := b.loadKey(&l.Config, s)
-		if b.dry && errors.Is(err, errNotYetGenerated) {
-			continue // serve will
-		}
-		if err != nil {
-			problems = append(problems, l.problem(fmt.Sprintf("signers[%d].key", i), "%v", err))
-			continue
-		}
-		keys[s.Name] = key
-	}
-	return keys, problems
-}
-
-func (b *builder) loadKey(c *Config, s Signer) (*signer.Key, error) {
-	path, generated := c.keyPath(s)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if generated {
-			return nil, fmt.Errorf("%s: %w; sealgate serve does that when it first starts", path, errNotYetGenerated)
-		}
-		return nil, fmt.Errorf("%s does not exist; make it with: sealgate keys generate --output %[1]s", path)
-	}
-	password, err := c.password(s, b.getenv)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if b.openKey != nil {
-		return b.openKey(path, password)
-	}
-	return signer.LoadKeyFile(path, password)
-}
-
 // openAuthorities reads what authorities are checked with, and gives their fingerprints by name. What an operator should know
 // about them goes to warn.
 func openAuthorities(
-	l *Loaded, signerKeys map[string]*signer.Key, warn func(string, ...any),
+	l *Loaded, signerKeys map[string]*signer.Key, roots trustRoots, warn func(string, ...any),
 ) (all []verifier.Authority, fingerprints map[string]string, problems Problems) {
 	ctx, cancel := context.WithTimeout(context.Background(), remoteKeysTime)
 	defer cancel()
@@ -66,7 +25,7 @@ func openAuthorities(
 	names := map[string]string{} // by fingerprint
 	for i, a := range l.Config.Authorities {
 		at := fmt.Sprintf("authorities[%d]", i)
-		authority, where, err := openAuthority(ctx, a, signerKeys, warn)
+		authority, where, err := openAuthority(ctx, a, signerKeys, roots, warn)
 		if err != nil {
 			problems = append(problems, l.problem(at+where, "%v", err))
 			continue
@@ -85,7 +44,7 @@ func openAuthorities(
 
 // openAuthority opens one; where is the setting that an error is about.
 func openAuthority(
-	ctx context.Context, a Authority, signerKeys map[string]*signer.Key, warn func(string, ...any),
+	ctx context.Context, a Authority, signerKeys map[string]*signer.Key, roots trustRoots, warn func(string, ...any),
 ) (made verifier.Authority, where string, err error) {
 	switch {
 	case a.Signer != "":
@@ -96,16 +55,18 @@ func openAuthority(
 		made, err = verifier.NewKeyAuthority(a.Name, key.Public())
 		return made, ".signer", err
 	case a.Keyless != nil:
-		return openKeyless(a.Name, *a.Keyless)
+		return openKeyless(a.Name, *a.Keyless, roots)
 	case a.GitHub != nil:
-		return openGitHub(a.Name, *a.GitHub)
+		return openGitHub(a.Name, *a.GitHub, roots)
 	case a.Certificate != nil:
-		return openCertificate(a.Name, *a.Certificate)
+		return openCertificate(a.Name, *a.Certificate, roots)
 	}
-	return openKey(ctx, a.Name, a.Key, warn)
+	return openKey(ctx, a.Name, a.Key, roots, warn)
 }
 
-func openKey(ctx context.Context, name string, k PublicKey, warn func(string, ...any)) (made verifier.Authority, where string, err error) {
+func openKey(
+	ctx context.Context, name string, k PublicKey, roots trustRoots, warn func(string, ...any),
+) (made verifier.Authority, where string, err error) {
 	key := verifier.Key{Revoked: k.Revoked, Logged: k.Logged}
 	public, where, err := openPublicKey(ctx, name, k, warn)
 	if err != nil {
@@ -119,7 +80,7 @@ func openKey(ctx context.Context, name string, k PublicKey, warn func(string, ..
 		return nil, ".key.valid_until", err
 	}
 	if k.bounded() {
-		if key.Root, err = readTrustedRoot(k.TrustedRoot); err != nil {
+		if key.Root, err = roots.one(k.TrustedRoot); err != nil {
 			return nil, ".key.trusted_root", err
 		}
 	}
@@ -127,8 +88,8 @@ func openKey(ctx context.Context, name string, k PublicKey, warn func(string, ..
 	return made, ".key", err
 }
 
-func openKeyless(name string, k Keyless) (made verifier.Authority, where string, err error) {
-	trusted, err := readTrustedRoot(k.TrustedRoot)
+func openKeyless(name string, k Keyless, roots trustRoots) (made verifier.Authority, where string, err error) {
+	trusted, err := roots.one(k.TrustedRoot)
 	if err != nil {
 		return nil, ".keyless.trusted_root", err
 	}
@@ -138,15 +99,15 @@ func openKeyless(name string, k Keyless) (made verifier.Authority, where string,
 			SourceRepository: k.SourceRepository, SourceRef: k.SourceRef, Workflow: k.Workflow, Trigger: k.Trigger,
 			SourceRepositoryID: k.SourceRepositoryID, SourceOwner: k.SourceOwner, SourceOwnerID: k.SourceOwnerID, Runner: k.Runner,
 		},
-		Root:                         trusted,
+		Root: trusted, Logs: k.TransparencyLogs, Timestamps: k.Timestamps,
 		WithoutTransparencyLogUnsafe: k.WithoutTransparencyLogUnsafe, WithoutSCTUnsafe: k.WithoutSCTUnsafe,
 	})
 	return made, ".keyless", err
 }
 
-func openGitHub(name string, g GitHub) (made verifier.Authority, where string, err error) {
+func openGitHub(name string, g GitHub, roots trustRoots) (made verifier.Authority, where string, err error) {
 	authority := g.authority()
-	if authority.Roots, err = readTrustedRoots(g.TrustedRoot); err != nil {
+	if authority.Roots, err = roots.all(g.TrustedRoot); err != nil {
 		return nil, ".github.trusted_root", err
 	}
 	made, err = verifier.NewGitHubAuthority(name, authority)
@@ -161,7 +122,7 @@ func (g GitHub) authority() verifier.GitHub {
 	}
 }
 
-func openCertificate(name string, c Certificate) (made verifier.Authority, where string, err error) {
+func openCertificate(name string, c Certificate, roots trustRoots) (made verifier.Authority, where string, err error) {
 	own := verifier.Certificate{Identity: verifier.Identity{Issuer: c.Issuer, Subject: c.Subject, SubjectPattern: c.SubjectRegexp}}
 	if own.Roots, err = readCertificates(c.Roots); err != nil {
 		return nil, ".certificate.roots", err
@@ -172,7 +133,7 @@ func openCertificate(name string, c Certificate) (made verifier.Authority, where
 		}
 	}
 	if c.TrustedRoot != "" {
-		if own.Root, err = readTrustedRoot(c.TrustedRoot); err != nil {
+		if own.Root, err = roots.one(c.TrustedRoot); err != nil {
 			return nil, ".certificate.trusted_root", err
 		}
 	}

@@ -77,7 +77,7 @@ func TestEachSettingOfAnAuthorityDecides(t *testing.T) {
 func (f decisive) try(t *testing.T, path string) {
 	t.Helper()
 	check := func() error {
-		a, where, err := openAuthority(t.Context(), f.authority, nil, func(string, ...any) {})
+		a, where, err := openAuthority(t.Context(), f.authority, nil, nil, func(string, ...any) {})
 		if err != nil {
 			t.Errorf("%s: %s: %v", path, where, err)
 			return nil
@@ -172,6 +172,13 @@ func authorityFlips(t *testing.T) map[string]decisive {
 		"keyless.source_owner":         workflowOf(func(k *Keyless) { k.SourceOwner += "2" }),
 		"keyless.source_owner_id":      workflowOf(func(k *Keyless) { k.SourceOwnerID = "1" }),
 		"keyless.runner":               workflowOf(func(k *Keyless) { k.Runner = "self-hosted" }),
+
+		"keyless.transparency_logs": withIdentity(Keyless{
+			Issuer: "https://token.actions.githubusercontent.com", Subject: workflow, TrustedRoot: publicGood,
+		}, published, verifier.LogEntryInvalid, func(k *Keyless) { k.TransparencyLogs = 2 }),
+		"keyless.timestamps": withIdentity(Keyless{
+			Issuer: "https://token.actions.githubusercontent.com", Subject: workflow, TrustedRoot: publicGood,
+		}, published, verifier.TimestampMissing, func(k *Keyless) { k.Timestamps = 1 }),
 
 		"github.repository": onGitHub(verifier.IdentityMismatch, func(g *GitHub) { g.Repository += "2" }),
 		"github.owner": withGitHub(GitHub{Owner: "sigstore", Ref: []string{"refs/heads/main"}, TrustedRoot: publicGood},

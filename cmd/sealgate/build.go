@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/sealgate/sealgate/gateway"
 	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/gateway/ledger"
@@ -31,6 +29,8 @@ type builder struct {
 	doors      map[string]standingDoor // where adapters pull what they scan, by address
 	desk       *clients.Desk           // where clients log in; nil until a configuration knows some
 	issuers    map[string]standingIssuer
+	tokens     map[PKCS11]*signer.Key // keys in tokens, which stay open
+	ages       map[string]*age        // of trust roots, by name
 }
 
 // built is what a configuration became.
@@ -43,6 +43,7 @@ type built struct {
 	Admin       *door
 	Authorities map[string]string // fingerprints by name
 	Audited     []string          // policies in audit mode
+	Roots       trustRoots        // by name, those that are configured, and public-good
 	Warnings    []warning         // what an operator should know
 
 	registries []standingRegistry
@@ -52,8 +53,11 @@ type built struct {
 // wrong. What was built has no effect before [builder.keep]; without it, [builder.drop] closes what is new.
 func (b *builder) build(l *Loaded) (*built, error) {
 	made := &built{}
-	signerKeys, problems := b.loadKeys(l)
-	authorities, fingerprints, more := openAuthorities(l, signerKeys, made.warn)
+	signerKeys, problems := b.loadKeys(l, made.warn)
+	roots, more := b.openTrustRoots(l)
+	problems = append(problems, more...)
+	made.Roots = roots
+	authorities, fingerprints, more := openAuthorities(l, signerKeys, roots, made.warn)
 	problems = append(problems, more...)
 	made.Authorities = fingerprints
 
@@ -104,7 +108,12 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		b.drop(made)
 		return nil, Problems{l.problem("authorities", "%v", err)}
 	}
-	made.Prover, made.Bases = proven.WithSameRepository(sameRepository(registries)), bases
+	sealers, err := openSealers(&l.Config, signerKeys, registries)
+	if err != nil {
+		b.drop(made)
+		return nil, Problems{l.problem("signers", "%v", err)}
+	}
+	made.Prover, made.Bases = proven.WithSameRepository(sameRepository(registries, compiled)), bases
 	proven = made.Prover.WithNeeds(needs(compiled))
 	if bridge := l.Config.Verification.OutageTTL; b.ledger != nil && bridge > 0 {
 		proven = proven.WithMemory(b.ledger.Evidence(memorySecret(l, signerKeys)), bridge)
@@ -120,21 +129,13 @@ func (b *builder) build(l *Loaded) (*built, error) {
 			TTL: l.Config.Verification.CacheTTL, Entries: l.Config.Verification.CacheEntries,
 		}),
 		Inspector: inspect.Inspector{Blobs: registries, Layers: b.layers},
-		Sealers:   map[string]gateway.Sealer{},
+		Sealers:   sealers,
 	}
 	if b.queue != nil {
 		if made.Regime.Scanners, problems = b.openScanners(l, registries, made); len(problems) > 0 {
 			b.drop(made)
 			return nil, problems.orNil()
 		}
-	}
-	for _, s := range l.Config.Signers {
-		formats, err := signer.ParseFormats(s.Formats)
-		if err != nil {
-			b.drop(made)
-			return nil, fmt.Errorf("signer %s: %w", s.Name, err)
-		}
-		made.Regime.Sealers[s.Name] = signer.NewSealer(signerKeys[s.Name], registries, formats)
 	}
 	return made, nil
 }
@@ -154,11 +155,15 @@ func memorySecret(l *Loaded, keys map[string]*signer.Key) []byte {
 }
 
 // sameRepository takes a signature for a repository's under the name that clients use and under the one that the registry
-// has it by: who signs around the gateway knows only that.
-func sameRepository(registries *upstream.Registries) func(repo, reference string) bool {
+// has it by: who signs around the gateway knows only that. Under any other name it counts only where the policy says so.
+func sameRepository(registries *upstream.Registries, p *policy.Policy) func(repo, reference string) bool {
 	return func(repo, reference string) bool {
 		_, name, ok := registries.Find(repo)
-		return verifier.SameRepository(repo, reference) || ok && verifier.SameRepository(name, reference)
+		if verifier.SameRepository(repo, reference) || ok && verifier.SameRepository(name, reference) {
+			return true
+		}
+		host, path, ok := verifier.SplitReference(reference)
+		return ok && p.Rule(repo).Remaps(repo, host+"/"+path)
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/sealgate/sealgate/gateway/upstream"
+	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/signer"
 )
 
@@ -326,5 +328,43 @@ func TestRegistriesThatDidNotChangeStayTheSame(t *testing.T) {
 	}
 	if _, err := b.build(loaded); err == nil || !strings.Contains(err.Error(), "change by a restart only") {
 		t.Errorf("a second embedded registry in one directory: %v", err)
+	}
+}
+
+func TestThreat044_AMirrorTakesSignaturesOnlyUnderTheNameThatItIsRemapped(t *testing.T) {
+	t.Parallel()
+	compiled, err := policy.Compile([]policy.Document{{
+		Name: "mirror", Repositories: []string{"mirror/**"},
+		Pull: &policy.PullDocument{SignedBy: &policy.SignedBy{Any: []string{"ci"}}, Remap: []policy.Remap{
+			{From: "ghcr.io/acme/", To: "mirror/acme/"}, {From: "docker.io/library/nginx", To: "mirror/nginx"},
+		}},
+	}}, policy.Known{Authorities: map[string]string{"ci": "1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	registries, err := upstream.NewRegistries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := sameRepository(registries, compiled)
+	for _, c := range []struct {
+		repo, reference string
+		want            bool
+	}{
+		{"mirror/acme/app", "registry.example/mirror/acme/app", true}, // as ever
+		{"mirror/acme/app", "ghcr.io/acme/app", true},
+		{"mirror/acme/app", "ghcr.io/acme/app:v1", true},
+		{"mirror/acme/app", "GHCR.io/acme/app", true},
+		{"mirror/nginx", "nginx", true},
+		{"mirror/nginx", "registry-1.docker.io/library/nginx", true},
+		{"mirror/acme/app", "ghcr.io/acme/other", false},
+		{"mirror/acme/app", "evil.example/acme/app", false},
+		{"mirror/acme/app", "ghcr.io.evil.example/acme/app", false},
+		{"mirror/nginx", "nginx/nginx", false},
+		{"other/acme/app", "ghcr.io/acme/app", false},
+	} {
+		if got := same(c.repo, c.reference); got != c.want {
+			t.Errorf("%s under %s: got %v", c.reference, c.repo, got)
+		}
 	}
 }

@@ -35,6 +35,10 @@ type Config struct {
 	// with an empty prefix.
 	Registries []Registry `mapstructure:"registries"`
 
+	// TrustRoots are the Sigstore deployments that authorities may name as their trusted_root, beside public-good and files.
+	// Default: public-good, as it is built in.
+	TrustRoots []TrustRoot `mapstructure:"trust_roots"`
+
 	// Authorities can vouch for an image. Default: gateway, who signs with the signer of that name.
 	Authorities []Authority `mapstructure:"authorities"`
 
@@ -278,6 +282,65 @@ func (c *Credentials) takeWord(word string) error {
 	return nil
 }
 
+// TrustRoot is a Sigstore deployment: whose certificates, logs and timestamps are believed. It is in a file, or given by its
+// parts; the one that is named public-good is built in.
+type TrustRoot struct {
+	// Name is what authorities call it in trusted_root. One named public-good says more about the root that is built in.
+	Name string `mapstructure:"name"`
+
+	// File is a trusted_root.json, or several with a line each. With tuf it holds until the first renewal. Required, unless
+	// instance is set or the name is public-good.
+	File string `mapstructure:"file"`
+
+	// Instance is a deployment of one's own by its keys and certificates.
+	Instance *Instance `mapstructure:"instance"`
+
+	// TUF renews the root from a repository. Without it nothing is ever fetched.
+	TUF *TUF `mapstructure:"tuf"`
+
+	// MaxAge is how old the root may become, such as 2160h: then nothing that it vouches for counts. The age of a root that is
+	// renewed begins with each renewal, that of the one that is built in with its day, that of files when they were written.
+	// Default 0s: as old as may be.
+	MaxAge time.Duration `mapstructure:"max_age"`
+}
+
+// TUF is a repository of The Update Framework that has a trusted_root.json.
+type TUF struct {
+	// URL is where it is. Default for public-good: https://tuf-repo-cdn.sigstore.dev. Required for others.
+	URL string `mapstructure:"url"`
+
+	// Root is a file with the repository's first root.json that is trusted. For public-good it is built in. Required for others.
+	Root string `mapstructure:"root"`
+
+	// Refresh is how often the repository is asked, at least 1m. Default 0s: never; what was kept is used.
+	Refresh time.Duration `mapstructure:"refresh"`
+}
+
+// Instance is a Sigstore deployment of one's own. Each part is believed from the beginning; replacing one takes a file, which
+// has times.
+type Instance struct {
+	// Fulcio are PEM files with a chain each, the certificate that issues first and the root last. Required.
+	Fulcio []string `mapstructure:"fulcio"`
+
+	// Rekor are the transparency logs.
+	Rekor []Rekor `mapstructure:"rekor"`
+
+	// CT are PEM files with the public key of a certificate log each.
+	CT []string `mapstructure:"ct"`
+
+	// TSA are PEM files with the chain of a timestamp authority each, the certificate that stamps first and the root last.
+	TSA []string `mapstructure:"tsa"`
+}
+
+// Rekor is a transparency log.
+type Rekor struct {
+	// URL is what the log calls itself. Nothing is fetched from there.
+	URL string `mapstructure:"url"`
+
+	// Key is a PEM file with its public key.
+	Key string `mapstructure:"key"`
+}
+
 // Authority is somebody whose signature we can check: exactly one of signer, key, keyless, github and certificate is set.
 type Authority struct {
 	// Name is what policies call it.
@@ -376,6 +439,12 @@ type Keyless struct {
 	// trusted_root.json. Default public-good.
 	TrustedRoot string `mapstructure:"trusted_root"`
 
+	// TransparencyLogs is of how many different logs an entry is wanted. Default 1.
+	TransparencyLogs int `mapstructure:"transparency_logs"`
+
+	// Timestamps is of how many different timestamp authorities a timestamp is wanted. Default 0: a log's time will do.
+	Timestamps int `mapstructure:"timestamps"`
+
 	// WithoutTransparencyLogUnsafe accepts signatures that are in no transparency log: whoever steals the identity signs
 	// unseen. A timestamp authority must say the time then. Default false.
 	WithoutTransparencyLogUnsafe bool `mapstructure:"without_transparency_log_unsafe"`
@@ -466,13 +535,24 @@ func (m Moment) time() (time.Time, error) {
 	return time.Parse(time.RFC3339, string(m))
 }
 
-// Signer is something that we sign with.
+// Signer is something that we sign with: at most one of key, kms and pkcs11 is set.
 type Signer struct {
 	// Name is what policies and authorities call it.
 	Name string `mapstructure:"name"`
 
-	// Key is its private key.
+	// Key is a private key in a file. Default, where neither kms nor pkcs11 is set: the key that the gateway generates.
 	Key PrivateKey `mapstructure:"key"`
+
+	// KMS is a key that a key management service keeps, by its reference: awskms://, gcpkms://, azurekms://, hashivault://
+	// or openbao://, as cosign writes it. Who asks, the service's own variables say, such as AWS_REGION or VAULT_ADDR.
+	KMS string `mapstructure:"kms"`
+
+	// Public is a file with a copy of the public half of a key in a service, in PEM. With it a gateway starts while the service
+	// cannot be asked, and one whose key was changed there does not. Only with kms. Default none.
+	Public string `mapstructure:"public"`
+
+	// PKCS11 is a key in a hardware security module. It needs the build for such modules.
+	PKCS11 *PKCS11 `mapstructure:"pkcs11"`
 
 	// Formats are auto, or a list of bundle (what cosign v3 reads first) and tag (cosign v2's .sig). Auto follows what
 	// the image carries and hides nobody's signature; an image that carries nothing gets both. Default auto.
@@ -491,6 +571,24 @@ type PrivateKey struct {
 	// PasswordFile is a file that holds the password, instead of a variable. Others must not be able to read it. For
 	// gateway.key, when no variable is set, it is gateway.password in the storage directory.
 	PasswordFile string `mapstructure:"password_file"`
+}
+
+// PKCS11 names a key in a token.
+type PKCS11 struct {
+	// Module is the library of the module's maker, such as /usr/lib/softhsm/libsofthsm2.so.
+	Module string `mapstructure:"module"`
+
+	// Token is the label of the token.
+	Token string `mapstructure:"token"`
+
+	// Label is the label of the key pair in the token.
+	Label string `mapstructure:"label"`
+
+	// PINEnv is the environment variable that holds the PIN. This or pin_file is required.
+	PINEnv string `mapstructure:"pin_env"`
+
+	// PINFile is a file that holds the PIN. Others must not be able to read it.
+	PINFile string `mapstructure:"pin_file"`
 }
 
 // Formats are the layouts of a seal.
@@ -610,6 +708,7 @@ func defaults() Config {
 		Storage:      Storage{Directory: "sealgate-data"},
 		Clients:      Clients{Anonymous: true},
 		Registries:   []Registry{{Name: "local", Embedded: true, Credentials: Credentials{word: noCredentials}}},
+		TrustRoots:   []TrustRoot{{Name: publicGood}},
 		Authorities:  []Authority{{Name: "gateway", Signer: "gateway"}},
 		Signers:      []Signer{{Name: "gateway", Formats: Formats{"auto"}}},
 		Verification: Verification{CacheTTL: time.Minute, OutageTTL: time.Hour, CacheEntries: 100_000},

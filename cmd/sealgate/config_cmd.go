@@ -49,6 +49,7 @@ type checkResult struct {
 	PolicyVersion string            `json:"policy_version,omitempty"` // empty while a key is not generated yet
 	Policies      []string          `json:"policies,omitempty"`
 	Authorities   map[string]string `json:"authorities,omitempty"` // fingerprints by name
+	TrustRoots    map[string]string `json:"trust_roots,omitempty"` // their day by name
 }
 
 func newConfigCheck() *cobra.Command {
@@ -80,6 +81,9 @@ and line. Nothing is started and nothing is written. Ends with 2 when something 
 				for _, name := range sortedKeys(result.Authorities) {
 					fmt.Fprintf(w, "authority %s: key %s\n", name, result.Authorities[name])
 				}
+				for _, name := range sortedKeys(result.TrustRoots) {
+					fmt.Fprintf(w, "trust root %s: of %s\n", name, result.TrustRoots[name])
+				}
 			})
 			if err == nil && !result.OK {
 				err = &exitError{code: exitUsage}
@@ -108,6 +112,7 @@ func check(source *configSource) (checkResult, error) {
 		return result, err
 	}
 	result.OK, result.Policies, result.Authorities = true, policyNames(&loaded.Config), made.Authorities
+	result.TrustRoots = made.Roots.days()
 	if len(made.Authorities) == len(loaded.Config.Authorities) {
 		result.PolicyVersion = made.Policy.Version()
 	}

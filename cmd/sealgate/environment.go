@@ -69,6 +69,9 @@ func (l *Loaded) refuseOthers(set map[string]string) error {
 	passwords := []string{defaultPasswordEnv}
 	for _, signer := range l.Config.Signers {
 		passwords = append(passwords, signer.Key.PasswordEnv)
+		if signer.PKCS11 != nil {
+			passwords = append(passwords, signer.PKCS11.PINEnv)
+		}
 	}
 	settings := l.Config.overridable()
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -156,7 +157,7 @@ func publicHalf(source *configSource, keyFile, signerName, passwordEnv string) (
 	}
 
 	b := &builder{getenv: os.Getenv}
-	key, err := b.loadKey(&c, s)
+	key, _, err := b.loadKey(context.Background(), &c, s, func(string, ...any) {})
 	if err != nil {
 		return keyResult{}, &exitError{exitUsage, err}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"syscall"
 	"time"
 
@@ -63,7 +64,7 @@ func (l *Loaded) read(raw []byte) error {
 	}
 
 	standard := l.Config
-	l.Config.Registries, l.Config.Authorities, l.Config.Signers, l.Config.Policies = nil, nil, nil, nil
+	l.Config.Registries, l.Config.TrustRoots, l.Config.Authorities, l.Config.Signers, l.Config.Policies = nil, nil, nil, nil, nil
 	if err := decodeStrictly(raw, &l.Config); err != nil {
 		return Problems{{File: l.file, What: err.Error()}}
 	}
@@ -82,6 +83,9 @@ func (l *Loaded) read(raw []byte) error {
 	}
 	if !l.has("registries") {
 		l.Config.Registries = standard.Registries
+	}
+	if !l.has("trust_roots") {
+		l.Config.TrustRoots = standard.TrustRoots
 	}
 	if !l.has("authorities") {
 		l.Config.Authorities = standard.Authorities
@@ -181,14 +185,36 @@ func (c *Config) paths() map[string]*string {
 			all[at+".certificate.intermediates"] = &a.Certificate.Intermediates
 		}
 		for path, root := range roots {
-			if *root != publicGood { // a file of that name is ./public-good
+			if !c.isTrustRoot(*root) { // a file of that name is ./public-good
 				all[path] = root
+			}
+		}
+	}
+	for i := range c.TrustRoots {
+		r, at := &c.TrustRoots[i], fmt.Sprintf("trust_roots[%d]", i)
+		all[at+".file"] = &r.File
+		if r.TUF != nil {
+			all[at+".tuf.root"] = &r.TUF.Root
+		}
+		if r.Instance != nil {
+			for kind, files := range map[string][]string{"fulcio": r.Instance.Fulcio, "ct": r.Instance.CT, "tsa": r.Instance.TSA} {
+				for j := range files {
+					all[fmt.Sprintf("%s.instance.%s[%d]", at, kind, j)] = &files[j]
+				}
+			}
+			for j := range r.Instance.Rekor {
+				all[fmt.Sprintf("%s.instance.rekor[%d].key", at, j)] = &r.Instance.Rekor[j].Key
 			}
 		}
 	}
 	for i := range c.Signers {
 		all[fmt.Sprintf("signers[%d].key.file", i)] = &c.Signers[i].Key.File
 		all[fmt.Sprintf("signers[%d].key.password_file", i)] = &c.Signers[i].Key.PasswordFile
+		all[fmt.Sprintf("signers[%d].public", i)] = &c.Signers[i].Public
+		if token := c.Signers[i].PKCS11; token != nil {
+			all[fmt.Sprintf("signers[%d].pkcs11.module", i)] = &token.Module
+			all[fmt.Sprintf("signers[%d].pkcs11.pin_file", i)] = &token.PINFile
+		}
 	}
 	for i := range c.Scanners {
 		if own := c.Scanners[i].Embedded; own != nil {
@@ -204,6 +230,11 @@ func (c *Config) paths() map[string]*string {
 		}
 	}
 	return all
+}
+
+// isTrustRoot reports whether a name is that of a trust root, and no file.
+func (c *Config) isTrustRoot(name string) bool {
+	return name == publicGood || slices.ContainsFunc(c.TrustRoots, func(r TrustRoot) bool { return r.Name == name })
 }
 
 // Modes of a file with a secret that are too open. A group may read it: that is how Kubernetes mounts secrets for a pod's

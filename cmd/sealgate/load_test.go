@@ -18,9 +18,14 @@ const onePolicy = `policies:
     pull: {signed_by: {any: [gateway]}}
 `
 
+// writeFile writes a file that somebody may be watching: nobody ever sees a part of it.
 func writeFile(t testing.TB, path, content string) {
 	t.Helper()
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+	next := path + ".next"
+	if err := os.WriteFile(next, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, path); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -263,6 +268,15 @@ func TestContentThatContradictsItselfIsRefusedWithItsLine(t *testing.T) {
 		{"a door without an address", onePolicy + "scanners: [{name: a, harbor: {url: 'https://scanner.acme.dev'}}]\n", ":5: scanners[0].harbor.door.address: is not host:port"},
 		{"an unknown format", onePolicy + "signers: [{name: gateway, formats: [tarball]}]\n", ":5: signers[0].formats: format \"tarball\""},
 		{"no format", onePolicy + "signers: [{name: gateway, formats: []}]\n", ":5: signers[0].formats: is an empty list"},
+		{"a key in two places", onePolicy + "signers: [{name: gateway, kms: \"hashivault://a\", key: {file: b}}]\n", ":5: signers[0]: has more than one of key, kms and pkcs11"},
+		{"a service that would run a program", onePolicy + "signers: [{name: gateway, kms: \"evil://a\"}]\n", ":5: signers[0].kms: a reference that begins with none of"},
+		{"a copy of nothing", onePolicy + "signers: [{name: gateway, public: a.pub}]\n", ":5: signers[0].public: means nothing without kms"},
+		{"a token without a module", onePolicy + "signers: [{name: gateway, pkcs11: {token: a, label: b, pin_file: c}}]\n", ":5: signers[0].pkcs11: has no module"},
+		{"a token without a label", onePolicy + "signers: [{name: gateway, pkcs11: {module: m, label: b, pin_file: c}}]\n", ":5: signers[0].pkcs11: has no token"},
+		{"a key pair without a label", onePolicy + "signers: [{name: gateway, pkcs11: {module: m, token: a, pin_file: c}}]\n", ":5: signers[0].pkcs11: has no label"},
+		{"a token without a PIN", onePolicy + "signers: [{name: gateway, pkcs11: {module: m, token: a, label: b}}]\n", ":5: signers[0].pkcs11: has neither pin_env nor pin_file"},
+		{"two places for a PIN", onePolicy + "signers: [{name: gateway, pkcs11: {module: m, token: a, label: b, pin_file: c, pin_env: D}}]\n", ":5: signers[0].pkcs11.pin_env: contradicts pin_file"},
+		{"a PIN itself", onePolicy + "signers: [{name: gateway, pkcs11: {module: m, token: a, label: b, pin_env: \"1234\"}}]\n", ":5: signers[0].pkcs11.pin_env: is not the name of a variable; write the name, never the PIN itself"},
 		{"an outage for ever", onePolicy + "verification: {outage_ttl: 169h}\n", ":5: verification.outage_ttl: must be between 0s, which decides nothing in an outage, and 168h"},
 		{"a negative outage", onePolicy + "verification: {outage_ttl: -1s}\n", ":5: verification.outage_ttl: must be between 0s"},
 		{"a cache for ever", onePolicy + "verification: {cache_ttl: 24h}\n", ":5: verification.cache_ttl: must be between 1s and 1h"},

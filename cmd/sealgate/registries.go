@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"reflect"
+	"slices"
 
 	"github.com/sealgate/sealgate/gateway/upstream"
 )
@@ -151,4 +152,9 @@ func closeAll(registries, except []standingRegistry) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// embeds reports that a registry is the embedded one.
+func (c *Config) embeds(registry *upstream.Registry, _ string, found bool) bool {
+	return found && slices.ContainsFunc(c.Registries, func(r Registry) bool { return r.Embedded && r.Name == registry.Name() })
 }

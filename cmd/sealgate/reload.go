@@ -28,6 +28,8 @@ type reloader struct {
 	log     *slog.Logger
 	metrics *configMetrics
 
+	renewals *renewals // nil: no trust root is renewed
+
 	debounce time.Duration // how long files must stay the same before they are read
 	poll     time.Duration // how often to look where no event tells, as on network file systems
 
@@ -158,6 +160,9 @@ func (r *reloader) take(loaded *Loaded, made *built) error {
 	r.admin.Store(made.Admin)
 	r.enforce(made.Regime)
 	r.running = loaded
+	if r.renewals != nil {
+		r.renewals.take(made.Roots)
+	}
 	r.metrics.success.Set(1)
 	r.metrics.audited.Set(float64(len(made.Audited)))
 	r.metrics.unsafe.Set(float64(len(loaded.Config.unsafe())))

@@ -127,6 +127,12 @@ func TestScanOfALayout(t *testing.T) {
 		t.Errorf("got %+v", said)
 	}
 
+	for format, want := range map[string]string{"cyclonedx": `"bomFormat": "CycloneDX"`, "spdx": `"spdxVersion": "SPDX-2.3"`} {
+		if code, out, stderr := sealgate("-o", format, layout); code != 0 || !strings.Contains(strings.ReplaceAll(out, `":"`, `": "`), want) || !strings.Contains(out, "pkg:deb/debian/libssl3@") {
+			t.Errorf("%s: got %d\n%.300s%s", format, code, out, stderr)
+		}
+	}
+
 	for want, args := range map[string][]string{
 		"--format is none of table":                       {"-o", "xml", layout},
 		`--severity has "LOUD", which is none of`:         {"--severity", "loud", layout},

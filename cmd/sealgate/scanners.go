@@ -86,7 +86,7 @@ func (b *builder) openScanner(l *Loaded, s Scanner, blobs scan.Blobs, made *buil
 			made.warn("a scanner is not pinned: whatever lies at its path is run", "scanner", s.Name)
 		}
 	}
-	return embedded.Compared{Scanner: command, Blobs: blobs, Workplace: b.workplace}, "", nil
+	return embedded.Compared{Scanner: command, Blobs: blobs, Workplace: b.workplace, Version: thisBuild().Version}, "", nil
 }
 
 // openHarbor makes a scanner of an adapter. Its door listens from then on, as long as the gateway runs.
@@ -151,7 +151,7 @@ func (b *builder) openDoor(address string) (*harbor.Door, error) {
 func (c *Config) secrets() []string {
 	all := []string{c.Storage.Directory}
 	for path, file := range c.paths() {
-		if *file != "" && (strings.HasSuffix(path, ".key.file") || strings.HasSuffix(path, "password_file") || strings.HasSuffix(path, "token_file") || path == "listen.tls.key" || path == "clients.htpasswd") {
+		if *file != "" && (strings.HasSuffix(path, ".key.file") || strings.HasSuffix(path, "password_file") || strings.HasSuffix(path, "pin_file") || strings.HasSuffix(path, "token_file") || path == "listen.tls.key" || path == "clients.htpasswd") {
 			all = append(all, *file)
 		}
 	}

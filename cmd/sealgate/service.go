@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/sealgate/sealgate/gateway"
 	"github.com/sealgate/sealgate/gateway/ledger"
+	"github.com/sealgate/sealgate/verifier"
 	"github.com/sealgate/sealgate/verifier/inspect"
 	"github.com/sealgate/sealgate/verifier/scan"
 )
@@ -64,9 +65,11 @@ func startService(loaded *Loaded, reload func() (*Loaded, error), log *slog.Logg
 
 func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 	c := &loaded.Config
-	if err := s.lockStorage(c.Storage.Directory); err != nil {
+	unlock, err := lockStorage(c.Storage.Directory)
+	if err != nil {
 		return err
 	}
+	s.closers = append(s.closers, unlock)
 	if err := generateKeys(c, s.log); err != nil {
 		return err
 	}
@@ -79,7 +82,7 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 
 	s.Gateway = gateway.New(gateway.Options{
 		Ledger: memory, Log: s.log, Metrics: metrics,
-		ExternalURL: c.Listen.ExternalURL, AllowDelete: c.Delete.Allowed, TrustedProxies: c.Listen.proxies(),
+		ExternalURL: c.Listen.ExternalURL, AllowDelete: c.Delete.Allowed, NotBefore: notBefore(), TrustedProxies: c.Listen.proxies(),
 	})
 	layers := inspect.NewLayers(layerMemory)
 	workplace, err := scan.OpenWorkplace(c.scanDirectory())
@@ -88,8 +91,10 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 	}
 	queue := scan.NewQueue(scan.QueueOptions{Log: s.log, Metrics: metrics})
 	s.reloader = &reloader{
-		load: reload, enforce: s.Gateway.Enforce, builder: &builder{getenv: os.Getenv, layers: layers, ledger: memory, queue: queue, workplace: workplace},
-		log: s.log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
+		load: reload, enforce: s.Gateway.Enforce,
+		builder:  &builder{getenv: os.Getenv, layers: layers, ledger: memory, queue: queue, workplace: workplace},
+		renewals: newRenewals(s.log, metrics),
+		log:      s.log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
 	}
 	made, err := s.reloader.start(loaded)
 	if err != nil {
@@ -98,6 +103,15 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 	s.closers = append(s.closers, s.reloader.builder.close, layers.Close, queue.Close)
 	debug.FreeOSMemory() // decrypting a key takes scrypt a hundred megabytes that nobody needs again
 	return s.listen(c, made, metrics)
+}
+
+// notBefore is the day of what is built in: a clock that shows an earlier one is wrong.
+func notBefore() time.Time {
+	day, err := time.Parse(time.DateOnly, verifier.PublicGoodDate)
+	if err != nil {
+		panic("the date of the built-in root is a date: " + err.Error())
+	}
+	return day
 }
 
 // ledgerDirectory is where the ledger is.
@@ -119,20 +133,22 @@ func generateKeys(c *Config, log *slog.Logger) error {
 	return nil
 }
 
-// lockStorage makes this process the only one that serves from a storage directory. The lock ends with the process.
-func (s *service) lockStorage(directory string) error {
+// errStorageInUse says that another process has the lock.
+var errStorageInUse = errors.New("is in use by another sealgate")
+
+// lockStorage makes this process the only one that uses a storage directory. The lock ends with unlock, or with the process.
+func lockStorage(directory string) (unlock func() error, err error) {
 	if err := os.MkdirAll(directory, 0o700); err != nil {
-		return fmt.Errorf("open storage: %w", err)
+		return nil, fmt.Errorf("open storage: %w", err)
 	}
 	file, err := os.OpenFile(filepath.Join(directory, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return fmt.Errorf("open storage: %w", err)
+		return nil, fmt.Errorf("open storage: %w", err)
 	}
-	s.closers = append(s.closers, file.Close)
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return fmt.Errorf("storage directory %s is in use by another sealgate", directory)
+		return nil, errors.Join(fmt.Errorf("storage directory %s %w", directory, errStorageInUse), file.Close())
 	}
-	return nil
+	return file.Close, nil
 }
 
 // listen opens both listeners and serves.
@@ -153,7 +169,8 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 		ReadTimeout: adminTimeout, WriteTimeout: adminTimeout,
 	}
 
-	public, err := net.Listen("tcp", c.Listen.Address)
+	listener := net.ListenConfig{Control: hangUpOnTheDeaf}
+	public, err := listener.Listen(context.Background(), "tcp", c.Listen.Address)
 	if err != nil {
 		return fmt.Errorf("listen.address: %w", err)
 	}
@@ -167,7 +184,7 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 	s.URL = s.open(s.public, public, made.Public, &s.reloader.public)
 	s.Admin = s.open(s.admin, admin, made.Admin, &s.reloader.admin)
 	s.log.Info("serving", "at", s.URL, "admin", s.Admin, "storage", c.Storage.Directory,
-		"policies", policyNames(c), "policy_version", made.Policy.Version(), "authorities", made.Authorities, "registries", registryNames(c))
+		"policies", policyNames(c), "policy_version", made.Policy.Version(), "authorities", made.Authorities, "trust_roots", made.Roots.days(), "registries", registryNames(c))
 	if made.Public.certificate == nil && !isLoopbackAddress(public.Addr().String()) {
 		s.log.Warn("clients on other machines reach this listener in plain text; set listen.tls, or put a proxy with TLS before it")
 	}
@@ -265,10 +282,14 @@ func (s *service) adminHandler(metrics *prometheus.Registry) http.Handler {
 // have [drainTimeout] to end, new ones are refused, and everything is closed.
 func (s *service) wait(ctx context.Context, told <-chan os.Signal) error {
 	reloading, stopReloading := context.WithCancel(ctx)
-	reloaded := make(chan struct{})
+	reloaded, renewed := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(reloaded)
 		s.reloader.run(reloading, told)
+	}()
+	go func() {
+		defer close(renewed)
+		s.reloader.renewals.run(reloading)
 	}()
 
 	var failure error
@@ -279,6 +300,7 @@ func (s *service) wait(ctx context.Context, told <-chan os.Signal) error {
 	s.log.Info("stopping", "requests_have", drainTimeout.String())
 	stopReloading()
 	<-reloaded
+	<-renewed
 	return errors.Join(failure, s.stop())
 }
 

@@ -62,5 +62,10 @@ func (l *Loaded) watched() []string {
 			files = append(files, file, l.Config.passwordPath())
 		}
 	}
+	for _, r := range l.Config.TrustRoots {
+		if repository, ok := r.repository(l.Config.Storage.Directory, nil); ok {
+			files = append(files, repository.File())
+		}
+	}
 	return files
 }

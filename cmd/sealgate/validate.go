@@ -36,6 +36,7 @@ func (l *Loaded) validate() Problems {
 	v.listeners(c)
 	v.clients(c)
 	v.registries(c)
+	v.trustRoots(c)
 	v.forwarded(c)
 	v.authorities(c)
 	v.signers(c)
@@ -250,6 +251,46 @@ func (v *validator) name(at, name string, pattern *regexp.Regexp, seen map[strin
 	seen[name] = i
 }
 
+func (v *validator) trustRoots(c *Config) {
+	seen := map[string]int{}
+	for i, r := range c.TrustRoots {
+		at := fmt.Sprintf("trust_roots[%d]", i)
+		v.name(at, r.Name, namePattern, seen, i)
+		builtIn := r.Name == publicGood
+		switch {
+		case builtIn && (r.File != "" || r.Instance != nil):
+			v.add(at, "public-good is built in; give another root another name")
+		case !builtIn && (r.File == "") == (r.Instance == nil):
+			v.add(at, "has neither file nor instance, or both; say where the root is")
+		case r.Instance != nil && r.TUF != nil:
+			v.add(at+".tuf", "an instance is not renewed; name its trusted_root.json in file")
+		case r.Instance != nil && len(r.Instance.Fulcio) == 0:
+			v.add(at+".instance", "has no fulcio; without certificates nothing is signed")
+		}
+		if r.MaxAge < 0 {
+			v.add(at+".max_age", "is negative")
+		}
+		if r.TUF != nil {
+			v.tuf(at+".tuf", *r.TUF, builtIn)
+		}
+	}
+}
+
+func (v *validator) tuf(at string, t TUF, builtIn bool) {
+	u, err := url.Parse(t.URL)
+	switch {
+	case !builtIn && (t.URL == "" || t.Root == ""):
+		v.add(at, "has no url, or no root: only those of public-good are built in")
+	case t.Refresh < 0 || t.Refresh > 0 && t.Refresh < time.Minute:
+		v.add(at+".refresh", "is less than a minute; 0s is never")
+	case t.URL == "":
+	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(t.URL)):
+		v.add(at+".url", "is not an https URL like https://tuf.acme.example")
+	case strings.HasSuffix(t.URL, "/"):
+		v.add(at+".url", "ends with a slash; leave it out")
+	}
+}
+
 func (v *validator) authorities(c *Config) {
 	if len(c.Authorities) == 0 {
 		v.add("authorities", "is an empty list; leave it out for the gateway alone")
@@ -357,18 +398,55 @@ func (v *validator) signers(c *Config) {
 	for i, s := range c.Signers {
 		at := fmt.Sprintf("signers[%d]", i)
 		v.name(at, s.Name, namePattern, seen, i)
-		if s.Key.PasswordEnv != "" && s.Key.PasswordFile != "" {
-			v.add(at+".key.password_env", "contradicts password_file; leave one of them out")
-		}
-		if s.Key.PasswordEnv != "" && !variablePattern.MatchString(s.Key.PasswordEnv) {
-			v.add(at+".key.password_env", "is not the name of a variable; write the name, never the password itself")
-		}
+		v.signer(at, s)
 		if len(s.Formats) == 0 {
 			v.add(at+".formats", "is an empty list; write auto, or any of bundle and tag")
 		}
 		if _, err := signer.ParseFormats(s.Formats); err != nil {
 			v.add(at+".formats", "%v", err)
 		}
+	}
+}
+
+func (v *validator) signer(at string, s Signer) {
+	kinds := 0
+	for _, set := range []bool{s.Key != PrivateKey{}, s.KMS != "", s.PKCS11 != nil} {
+		if set {
+			kinds++
+		}
+	}
+	if kinds > 1 {
+		v.add(at, "has more than one of key, kms and pkcs11; they contradict each other")
+	}
+	v.secretVariable(at+".key.password_env", s.Key.PasswordEnv, s.Key.PasswordFile, "password")
+	if s.KMS != "" {
+		if err := kms.CheckReference(s.KMS); err != nil {
+			v.add(at+".kms", "%v", err)
+		}
+	}
+	if s.Public != "" && s.KMS == "" {
+		v.add(at+".public", "means nothing without kms; leave it out")
+	}
+	if t := s.PKCS11; t != nil {
+		for _, one := range []struct{ key, value string }{{"module", t.Module}, {"token", t.Token}, {"label", t.Label}} {
+			if one.value == "" {
+				v.add(at+".pkcs11", "has no %s", one.key)
+			}
+		}
+		if t.PINEnv == "" && t.PINFile == "" {
+			v.add(at+".pkcs11", "has neither pin_env nor pin_file; say where the PIN is")
+		}
+		v.secretVariable(at+".pkcs11.pin_env", t.PINEnv, t.PINFile, "PIN")
+	}
+}
+
+// secretVariable checks the name of a variable that holds a secret, beside that of a file which could.
+func (v *validator) secretVariable(at, name, file, what string) {
+	if name != "" && file != "" {
+		v.add(at, "contradicts %s; leave one of them out", strings.TrimSuffix(at[strings.LastIndex(at, ".")+1:], "_env")+"_file")
+	}
+	if name != "" && !variablePattern.MatchString(name) {
+		v.add(at, "is not the name of a variable; write the name, never the %s itself", what)
 	}
 }
 
@@ -395,8 +473,12 @@ func (v *validator) policies(c *Config) {
 	}
 }
 
-// keyPath is where a signer's key is, and whether that is the key that the gateway generates for itself.
+// keyPath is where a signer's key is, and whether that is the key that the gateway generates for itself. A key that is in no
+// file is nowhere.
 func (c *Config) keyPath(s Signer) (path string, generated bool) {
+	if s.KMS != "" || s.PKCS11 != nil {
+		return "", false
+	}
 	standard := filepath.Join(c.Storage.Directory, defaultKeyFile)
 	if s.Key.File == "" {
 		return standard, true

@@ -35,14 +35,16 @@ var may = map[string][]string{
 	"gateway/upstream/keychain": {},
 	"gateway/upstream":          {"policy", "policy/manifest"},
 	"signer":                    {"policy", "policy/manifest"},
+	"signer/pkcs11":             {},
 	"signer/kms":                {},
 	"verifier":                  {"policy", "policy/manifest", "policy/strictjson", "verifier/predicate"},
+	"verifier/tuf":              {},
 	"verifier/inspect":          {"policy", "policy/manifest", "policy/strictjson"},
 	"verifier/predicate":        {"policy", "policy/strictjson"},
 	"verifier/scan":             {"policy", "policy/manifest", "policy/strictjson", "verifier/predicate"},
 
 	"verifier/scan/inventory": {"policy", "policy/manifest", "policy/strictjson", "verifier/inspect"},
-	"verifier/scan/embedded":  {"policy", "verifier/scan", "verifier/scan/inventory", "verifier/scan/osv"},
+	"verifier/scan/embedded":  {"policy", "verifier/scan", "verifier/scan/inventory", "verifier/scan/osv", "verifier/scan/sbom"},
 	"verifier/scan/harbor":    {"policy", "policy/strictjson", "verifier/predicate", "verifier/scan"},
 	"verifier/scan/osv":       {"policy", "verifier/scan/inventory"},
 	"verifier/scan/sbom":      {"verifier/scan/inventory"},
@@ -84,8 +86,9 @@ var confined = map[string][]string{
 
 // banned lists import paths that may not be in the build at all, not even by way of others.
 var banned = map[string]string{
-	"github.com/sigstore/cosign/v2/pkg/signature": "it brings client-go, four clouds and OPA; the dispatch of a key reference is ours",
-	"github.com/sigstore/cosign/v2/cmd":           "it is a command line; use cosign/v2/pkg/cosign",
+	"github.com/sigstore/cosign/v2/pkg/signature":       "it brings client-go, four clouds and OPA; the dispatch of a key reference is ours",
+	"github.com/sigstore/cosign/v2/cmd":                 "it is a command line; use cosign/v2/pkg/cosign",
+	"github.com/chrismellard/docker-credential-acr-env": "GO-2026-6225: it gives tokens to hosts that only look like a cloud's",
 }
 
 type listed struct {

@@ -180,9 +180,9 @@ func blobsFromUs(ctx context.Context, b *bench) ([]finding, error) {
 	return found, nil
 }
 
-// idleMemory measures G12: what connections take that wait.
+// idleMemory measures G12: what connections take that wait, and what all take when others work beside them.
 func idleMemory(ctx context.Context, b *bench) ([]finding, error) {
-	const connections = 2000
+	const connections, active, requests = 1000, 200, 20_000
 	folder, err := b.folder()
 	if err != nil {
 		return nil, err
@@ -212,10 +212,39 @@ func idleMemory(ctx context.Context, b *bench) ([]finding, error) {
 		return nil, err
 	}
 	each, start := float64(full-base)/connections/1024, float64(base)/(1<<20)
+
+	d, err := push(ctx, us.Program)
+	if err != nil {
+		return nil, err
+	}
+	path := "/v2/" + repository + "/manifests/" + d
+	before, err := us.CPU()
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	if _, err := load(ctx, us.Address, path, active, requests); err != nil {
+		return nil, err
+	}
+	took := time.Since(began)
+	after, err := us.CPU()
+	if err != nil {
+		return nil, err
+	}
+	busy, err := us.Memory()
+	if err != nil {
+		return nil, err
+	}
+	all := float64(busy) / (1 << 20)
+	most := 60 + float64(connections+active)*20/1024
 	return []finding{{
 		"G12", fmt.Sprintf("memory of %d idle connections", connections),
 		fmt.Sprintf("%.1f KB each, over a base of %.0f MB", each, start),
 		"<= 20 KB, 60 MB", each <= 20 && start <= 60,
+	}, {
+		"G12", fmt.Sprintf("memory with %d more that pull %d manifests", active, requests),
+		fmt.Sprintf("%.0f MB, %.0f us CPU a request, %.0f requests/s", all, float64((after-before).Microseconds())/requests, requests/took.Seconds()),
+		fmt.Sprintf("<= %.0f MB", most), all <= most,
 	}}, nil
 }
 

@@ -27,6 +27,7 @@ const (
 // confirm was never there.
 type Evidence struct {
 	store   *store
+	newest  *newest
 	secret  []byte
 	dropped *expirable.LRU[policy.Subject, time.Time]
 }
@@ -38,7 +39,7 @@ func (l *Ledger) Evidence(secret []byte) *Evidence {
 		secret = make([]byte, sha256.Size)
 		_, _ = rand.Read(secret) // never fails, or ends the program
 	}
-	return &Evidence{store: l.store, secret: secret, dropped: expirable.NewLRU[policy.Subject, time.Time](maxDropped, nil, droppedTime)}
+	return &Evidence{store: l.store, newest: l.newest, secret: secret, dropped: expirable.NewLRU[policy.Subject, time.Time](maxDropped, nil, droppedTime)}
 }
 
 // Keep remembers what was so at a time, in the place of what was before. It is written a little later. What is older than a
@@ -74,6 +75,9 @@ func (e *Evidence) Recall(s policy.Subject) (at time.Time, raw []byte, ok bool) 
 		return db.QueryRow("SELECT at, evidence.sum, mac, body FROM evidence JOIN bodies ON bodies.sum = evidence.sum WHERE repo = ? AND digest = ?",
 			s.Repo, s.Digest.String()).Scan(&stamp, &sum, &mac, &raw)
 	})
+	if time.Now().Before(e.newest.time().Add(-maxBehind)) {
+		return time.Time{}, nil, false // a clock that went back cannot tell how old it is
+	}
 	if err != nil || !hmac.Equal(mac, e.mac(s, stamp, sum)) {
 		return time.Time{}, nil, false
 	}

@@ -144,3 +144,19 @@ func TestThreat133_EvidenceIsNotRecalledFromAFileThatFailed(t *testing.T) {
 		t.Error("recalled after a restart")
 	}
 }
+
+func TestThreat089_AClockThatWentBackRecallsNothing(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Options{})
+	l.Evidence(secret).Keep(subject, time.Now(), []byte("x"))
+	for _, ahead := range []time.Duration{maxBehind - time.Minute, maxBehind + time.Minute} {
+		if err := l.Record(Decision{ID: "01", Time: time.Now().Add(ahead)}); err != nil {
+			t.Fatal(err)
+		}
+		settled(t, l)
+		l = restart(t, l, dir)
+		if _, _, ok := l.Evidence(secret).Recall(subject); ok != (ahead < maxBehind) {
+			t.Errorf("%s behind the newest record: recalled: %v", ahead, ok)
+		}
+	}
+}

@@ -50,6 +50,7 @@ type Ledger struct {
 	file    *lumberjack.Logger // nil: nothing is recorded
 	store   *store             // nil: nothing survives
 	lineage *lineage
+	newest  *newest
 }
 
 // Open opens the ledger in a directory, which is created with mode 0700 when it is not there. It fails when no decision
@@ -73,7 +74,7 @@ func Open(directory string, o Options) (*Ledger, error) {
 	}
 	return &Ledger{
 		file:  &lumberjack.Logger{Filename: name, MaxSize: maxFileMiB, MaxBackups: maxFiles},
-		store: store, lineage: newLineage(store),
+		store: store, lineage: newLineage(store), newest: newNewest(store),
 	}, nil
 }
 
@@ -81,7 +82,7 @@ func Open(directory string, o Options) (*Ledger, error) {
 // may be running. Where nothing is remembered, or it cannot be read, it remembers nothing.
 func OpenToRead(directory string, o Options) *Ledger {
 	store := openStoreToRead(directory, o.withDefaults())
-	return &Ledger{store: store, lineage: newLineage(store)}
+	return &Ledger{store: store, lineage: newLineage(store), newest: newNewest(store)}
 }
 
 // errReadOnly is a record in a ledger that is open to be read.
@@ -99,6 +100,7 @@ func (l *Ledger) Record(d Decision) error {
 	if _, err := l.file.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("record decision %s: %w", d.ID, err)
 	}
+	l.newest.note(d.Time)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -275,4 +276,50 @@ func publicDER(t *testing.T, key *ecdsa.PrivateKey) []byte {
 		t.Fatal(err)
 	}
 	return raw
+}
+
+func TestAKeyOfAServiceSignsDigestsThatOthersVerify(t *testing.T) {
+	key := newKey(t)
+	newVault(t, key)
+	known, err := signature.LoadVerifier(key.Public(), crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, reference := range []string{newAWS(t, key), "hashivault://release", "openbao://release"} {
+		opened, err := OpenKey(t.Context(), reference)
+		if err != nil {
+			t.Errorf("%s: %v", reference, err)
+			continue
+		}
+		if !key.PublicKey.Equal(opened.Public()) {
+			t.Errorf("%s: got another key", reference)
+		}
+		for name, k := range map[string]*Key{"opened": opened, "known": KnownKey(reference, key.Public())} {
+			sum := sha256.Sum256([]byte("what is signed"))
+			sig, err := k.SignDigest(t.Context(), sum[:])
+			if err != nil {
+				t.Errorf("%s, %s: %v", reference, name, err)
+				continue
+			}
+			if err := known.VerifySignature(bytes.NewReader(sig), strings.NewReader("what is signed")); err != nil {
+				t.Errorf("%s, %s: %v", reference, name, err)
+			}
+		}
+	}
+}
+
+func TestAServiceThatCannotBeAskedIsAnErrorAndNoSignature(t *testing.T) {
+	key := newKey(t)
+	newVault(t, key)
+	known := KnownKey("hashivault://release", key.Public())
+	t.Setenv("VAULT_TOKEN", "a-stranger's")
+	if sig, err := known.SignDigest(t.Context(), make([]byte, 32)); err == nil {
+		t.Errorf("got %x", sig)
+	}
+	t.Setenv("VAULT_TOKEN", "the-token")
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if sig, err := known.SignDigest(ended, make([]byte, 32)); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %x, %v", sig, err)
+	}
 }

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sealgate/sealgate/policy"
@@ -23,7 +23,7 @@ type QueueOptions struct {
 	AtOnce  int           // scans that run at the same time, 2
 	Waiting int           // scans that wait, 256
 	Each    int           // of them of one repository, 64
-	Results int           // that are remembered, 4096
+	Memory  int           // bytes of what is remembered, 128 MiB
 	Wait    time.Duration // that a caller waits, [MaxWait]
 }
 
@@ -39,7 +39,9 @@ type Queue struct {
 	running sync.WaitGroup
 
 	mu      sync.Mutex
-	known   *lru.Cache[resultKey, result]
+	known   *simplelru.LRU[resultKey, result]
+	weight  int // of all that is known, in bytes
+	memory  int
 	flights map[resultKey]*flight
 }
 
@@ -55,6 +57,11 @@ type result struct {
 	report Report
 	err    error
 	until  time.Time // of an error
+}
+
+// weight is about what a result takes in memory.
+func (r result) weight() int {
+	return 1024 + len(r.report.SBOM) + len(r.report.SPDX) + 512*(len(r.report.Findings)+len(r.report.Inventory))
 }
 
 // flight is a scan under way.
@@ -78,15 +85,16 @@ func NewQueue(o QueueOptions) *Queue {
 		}
 		return standard
 	}
-	known, err := lru.New[resultKey, result](or(o.Results, 4096))
-	if err != nil {
-		panic("scan: the size of a cache is positive: " + err.Error())
-	}
 	ctx, stop := context.WithCancel(context.Background())
 	q := &Queue{
 		log: o.Log, turns: newTurns(or(o.AtOnce, 2), or(o.Waiting, 256), or(o.Each, 64)), wait: o.Wait,
-		ctx: ctx, stop: stop, known: known, flights: map[resultKey]*flight{},
+		ctx: ctx, stop: stop, memory: or(o.Memory, 128<<20), flights: map[resultKey]*flight{},
 	}
+	known, err := simplelru.NewLRU(1<<20, func(_ resultKey, r result) { q.weight -= r.weight() })
+	if err != nil {
+		panic("scan: the size of a cache is a positive constant: " + err.Error())
+	}
+	q.known = known
 	if q.wait <= 0 {
 		q.wait = MaxWait
 	}
@@ -205,9 +213,20 @@ func (s *Queued) fly(ctx context.Context, f *flight, key resultKey, m *manifest.
 	delete(q.flights, key)
 	switch {
 	case f.err == nil:
-		q.known.Add(key, result{report: f.report})
+		q.remember(key, result{report: f.report})
 	case f.waiting == 0:
-		q.known.Add(key, result{err: f.err, until: time.Now().Add(unheardFor)})
+		q.remember(key, result{err: f.err, until: time.Now().Add(unheardFor)})
+	}
+}
+
+// remember keeps a result and forgets the oldest ones beyond the memory. The newest stays, however large: somebody is about
+// to ask for it again. The caller holds the lock.
+func (q *Queue) remember(key resultKey, r result) {
+	q.known.Remove(key)
+	q.weight += r.weight()
+	q.known.Add(key, r)
+	for q.weight > q.memory && q.known.Len() > 1 {
+		q.known.RemoveOldest()
 	}
 }
 

@@ -231,3 +231,46 @@ func TestAPanicOfAReaderIsAnError(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestWhatIsRememberedIsBoundedAndTheNewestStays(t *testing.T) {
+	blobs := store{}
+	s := &large{}
+	queue := newQueue(t, QueueOptions{Memory: 10 << 10})
+	queued := queue.Before(s, "large", "f")
+	ask := func(i int) {
+		t.Helper()
+		if _, err := queued.Report(context.Background(), "a", blobs.image(t, fmt.Sprint(i)).Manifest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 8 { // each takes five kilobytes
+		ask(i)
+	}
+	if queue.weight > 10<<10 || queue.known.Len() != 2 {
+		t.Errorf("%d results of %d bytes are remembered", queue.known.Len(), queue.weight)
+	}
+	ask(7)
+	if s.scans != 8 {
+		t.Errorf("%d scans: the newest was forgotten", s.scans)
+	}
+	ask(0)
+	if s.scans != 9 {
+		t.Errorf("%d scans: the oldest was remembered", s.scans)
+	}
+	s.size = 1 << 20
+	ask(9)
+	ask(9)
+	if s.scans != 10 || queue.known.Len() != 1 {
+		t.Errorf("%d scans, %d results: one that is larger than all memory is not remembered alone", s.scans, queue.known.Len())
+	}
+}
+
+// large makes bills of materials.
+type large struct{ scans, size int }
+
+func (*large) Edition(context.Context) (string, error) { return "1", nil }
+
+func (l *large) Scan(context.Context, Image) (Report, error) {
+	l.scans++
+	return Report{SBOM: make([]byte, max(l.size, 4<<10))}, nil
+}

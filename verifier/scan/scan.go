@@ -38,10 +38,10 @@ type Report struct {
 	// Started is when the scan began.
 	Started time.Time
 
-	// SBOM is the bill of materials that the scanner wrote beside its report, in CycloneDX; nil where it wrote none.
+	// SBOM is a bill of materials in CycloneDX, as the scanner wrote it or of our own inventory; nil where there is none.
 	SBOM []byte
 
-	// SPDX is the same in SPDX; nil where it wrote none.
+	// SPDX is one in SPDX; nil where there is none.
 	SPDX []byte
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/sealgate/sealgate/verifier/predicate"
 )
 
-// Statements are what a report is worth attesting: the scan in both forms that verifiers read, and the bill of materials
-// where there is one. They say what was judged, and nothing that the scanner wrote besides.
+// Statements are what a report is worth attesting: the scan in both forms that verifiers read, and the bills of
+// materials that there are. They say what was judged, and nothing that the scanner wrote besides.
 func (r *Report) Statements(image Image) ([]policy.Statement, error) {
 	base := scanPredicate{
 		Scanner:  scannerPredicate{URI: scannerURI(r.Scanner, r.Version), Version: r.Version},
@@ -44,10 +44,15 @@ func (r *Report) Statements(image Image) ([]policy.Statement, error) {
 		}
 		all = append(all, policy.Statement{PredicateType: st.predicateType, Predicate: raw, Time: r.Finished})
 	}
-	if r.SBOM != nil {
-		all = append(all, policy.Statement{
-			PredicateType: policy.PredicateTypes("cyclonedx")[0], Predicate: r.SBOM, Time: r.Finished, Same: sameMaterials(r.SBOM),
-		})
+	for _, sbom := range []struct {
+		name string
+		raw  []byte
+	}{{"cyclonedx", r.SBOM}, {"spdx", r.SPDX}} {
+		if sbom.raw != nil {
+			all = append(all, policy.Statement{
+				PredicateType: policy.PredicateTypes(sbom.name)[0], Predicate: sbom.raw, Time: r.Finished, Same: sameMaterials(sbom.raw),
+			})
+		}
 	}
 	return all, nil
 }
@@ -224,8 +229,10 @@ func materials(sbom []byte) (object, bool) {
 	if err := json.Unmarshal(sbom, &doc); err != nil {
 		return nil, false
 	}
-	delete(doc, "serialNumber")
+	delete(doc, "serialNumber") // CycloneDX
 	delete(doc, "metadata")
+	delete(doc, "creationInfo") // SPDX
+	delete(doc, "documentNamespace")
 	delete(doc, "vulnerabilities") // what is known of them is the scan's to say
 	return doc, true
 }

@@ -14,11 +14,12 @@ import (
 
 // Compared is a scanner whose word is held against our own inventory. Scanners are silently empty when an image is put
 // together in a way that they do not expect: what they did not see has no vulnerabilities. A scanner that saw less than we
-// do has not scanned the image.
+// do has not scanned the image. What bills of materials it did not write are written of our inventory.
 type Compared struct {
 	scan.Scanner
 	Blobs     scan.Blobs
 	Workplace *scan.Workplace
+	Version   string // of this program
 }
 
 // Scan implements [scan.Scanner].
@@ -36,6 +37,9 @@ func (c Compared) Scan(ctx context.Context, image scan.Image) (scan.Report, erro
 		return scan.Report{}, fmt.Errorf("%w: list its packages, to compare: %w", scan.ErrUnknown, failed)
 	}
 	if err := compare(ours, report); err != nil {
+		return scan.Report{}, fmt.Errorf("%w: %w", scan.ErrUnknown, err)
+	}
+	if err := describeIn(&report, image, ours, c.Version); err != nil {
 		return scan.Report{}, fmt.Errorf("%w: %w", scan.ErrUnknown, err)
 	}
 	return report, nil

@@ -17,6 +17,7 @@ import (
 	"github.com/sealgate/sealgate/verifier/scan"
 	"github.com/sealgate/sealgate/verifier/scan/inventory"
 	"github.com/sealgate/sealgate/verifier/scan/osv"
+	"github.com/sealgate/sealgate/verifier/scan/sbom"
 )
 
 // Options are a scanner's settings. Blobs and Workplace are required.
@@ -110,6 +111,9 @@ func (s *Scanner) scan(ctx context.Context, image scan.Image) (scan.Report, erro
 	}
 
 	report := scan.Report{Started: began, Scan: policy.Scan{Scanner: Name, Version: s.Version, Counted: true, Unmatched: gaps(packages)}}
+	if err := describeIn(&report, image, packages, s.Version); err != nil {
+		return scan.Report{}, err
+	}
 	if database == nil {
 		report.Unmatched = append(report.Unmatched, fmt.Sprintf("%d packages, as there is no database", len(packages.Packages)))
 		report.Finished = time.Now()
@@ -139,6 +143,24 @@ func take(ctx context.Context, w *scan.Workplace, blobs scan.Blobs, image scan.I
 		return nil, fmt.Errorf("fetch the image: %w", err)
 	}
 	return inventory.Taker{Directory: folder}.Take(ctx, inventory.Image{Layout: layout, Manifest: image.Manifest.Digest})
+}
+
+// describeIn lists an image's packages in a report, and writes the bills of materials that it does not have.
+func describeIn(report *scan.Report, image scan.Image, packages *inventory.Inventory, version string) (err error) {
+	doc := sbom.Document{Repository: image.Repo, Subject: image.Manifest.Digest, Created: time.Now(), Version: version, Inventory: packages}
+	report.Inventory = []policy.Package{}
+	for _, p := range packages.Packages {
+		report.Inventory = append(report.Inventory, policy.Package{Name: p.Name, Version: p.Version, PURL: p.PURL, Ecosystem: p.Ecosystem, Licenses: p.Licenses})
+	}
+	if report.SBOM == nil {
+		if report.SBOM, err = sbom.CycloneDX(doc); err != nil {
+			return err
+		}
+	}
+	if report.SPDX == nil {
+		report.SPDX, err = sbom.SPDX(doc)
+	}
+	return err
 }
 
 // gaps says what of an image was not understood.

@@ -21,6 +21,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
+	"github.com/sealgate/sealgate/verifier/predicate"
 	"github.com/sealgate/sealgate/verifier/scan"
 	"github.com/sealgate/sealgate/verifier/scan/inventory"
 	"github.com/sealgate/sealgate/verifier/scan/osv"
@@ -127,6 +128,16 @@ func TestPackagesAreListedAndLookedUp(t *testing.T) {
 	}
 	if report.Packages != 2 || !report.Counted || report.Scanner != Name || report.Version != "1.0" || !report.Database.Equal(time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)) || len(report.Unmatched) != 0 {
 		t.Errorf("got %+v", report.Scan)
+	}
+
+	for predicateType, sbom := range map[string][]byte{"https://cyclonedx.org/bom": report.SBOM, "https://spdx.dev/Document": report.SPDX} {
+		facts, err := predicate.Read(predicateType, bytes.NewReader(sbom))
+		if err != nil || facts.SBOM.Packages < 2 || !bytes.Contains(sbom, []byte("pkg:deb/debian/libssl3@3.0.11-1")) {
+			t.Errorf("%s: got %+v, %v", predicateType, facts.SBOM, err)
+		}
+	}
+	if statements, err := report.Statements(image); err != nil || len(statements) != 4 {
+		t.Errorf("got %d statements, %v", len(statements), err)
 	}
 
 	before, err := scanner.Edition(context.Background())

@@ -177,7 +177,7 @@ func (x *extraction) run(e filesystem.Extractor, name string, n *node) error {
 	defer f.Close()
 
 	found, err := x.guarded(e, &filesystem.ScanInput{FS: x.tree, Path: name, Info: n.info(path.Base(name)), Reader: f})
-	if err != nil {
+	if err != nil && isInstalled(e, name, n) {
 		x.gap(name, e.Name(), err.Error())
 	}
 	for _, p := range found {
@@ -186,6 +186,24 @@ func (x *extraction) run(e filesystem.Extractor, name string, n *node) error {
 		}
 	}
 	return nil
+}
+
+// isInstalled reports that a package may be in a file that could not be read. Test data that is broken on purpose comes along
+// in many packages, and other files have the endings of archives.
+func isInstalled(e filesystem.Extractor, name string, n *node) bool {
+	switch dir := path.Dir(name); e.Name() {
+	case packagejson.Name: // node_modules/NAME/package.json, or node_modules/@SCOPE/NAME/package.json
+		if above := path.Dir(dir); strings.HasPrefix(path.Base(above), "@") {
+			dir = above
+		}
+		return path.Base(path.Dir(dir)) == "node_modules"
+	case gemspec.Name: // what is elsewhere is a gem's source
+		return path.Base(dir) == "specifications" || path.Base(path.Dir(dir)) == "specifications"
+	case archive.Name:
+		ending := path.Ext(name)
+		return n.size > 0 && (ending == ".jar" || ending == ".war" || ending == ".ear")
+	}
+	return true
 }
 
 // guarded runs an extractor. One that panics has met something that nobody thought of, which is a gap like any other. What

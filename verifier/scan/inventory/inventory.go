@@ -71,6 +71,9 @@ type Package struct {
 	// is empty where there is none.
 	Ecosystem string `json:"ecosystem,omitempty"`
 
+	// Own says that it is the image's own code, which has no version: no advisory can be about it.
+	Own bool `json:"own,omitempty"`
+
 	Architecture string   `json:"architecture,omitempty"`
 	Licenses     []string `json:"licenses,omitempty"`  // as the package says it
 	Locations    []string `json:"locations,omitempty"` // files of the image that tell of it

@@ -17,8 +17,8 @@ const goName = "go/binary"
 
 // program reads the modules that a Go program was built from, with the standard library's own reader.
 //
-// A module that is replaced by another counts as that one, and one that is replaced by a directory as itself: its code is
-// some version of it, and which one nobody knows, so it is a gap.
+// A module that is replaced by another counts as that one, and one that is replaced by a directory as itself, in the version
+// that it stands in for. Code that nobody gave a version to is the program's own: see [Package.Own].
 func (x *extraction) program(name string, n *node) error {
 	magic := make([]byte, 4)
 	if n.size < int64(len(magic)) || n.holes {
@@ -48,26 +48,22 @@ func (x *extraction) program(name string, n *node) error {
 		return nil
 	}
 	version, _, _ := strings.Cut(strings.TrimPrefix(built.GoVersion, "go"), " ")
-	if err := x.module(name, "stdlib", version); err != nil {
+	if err := x.module(name, "stdlib", version, false); err != nil {
 		return err
 	}
 	if built.Main.Path != "" {
-		if err := x.module(name, built.Main.Path, built.Main.Version); err != nil {
+		if err := x.module(name, built.Main.Path, built.Main.Version, true); err != nil {
 			return err
 		}
 	}
 	for _, module := range built.Deps {
-		if r := module.Replace; r != nil {
-			if r.Version == "" || r.Version == "(devel)" {
-				x.gap(name, goName, policy.Printable(module.Path)+" was replaced by a directory")
-			} else {
-				module = r
-			}
+		own := false
+		if r := module.Replace; r != nil && r.Version != "" && r.Version != "(devel)" {
+			module = r
+		} else if r != nil {
+			own = true
 		}
-		if module.Version == "" || module.Version == "(devel)" {
-			x.gap(name, goName, policy.Printable(module.Path)+" has no version")
-		}
-		if err := x.module(name, module.Path, module.Version); err != nil {
+		if err := x.module(name, module.Path, module.Version, own); err != nil {
 			return err
 		}
 	}
@@ -100,13 +96,16 @@ func looksLikeGo(r io.ReaderAt) (is bool) {
 }
 
 // module keeps a Go module. Versions are without the "v" as in databases of vulnerabilities, but with it in the purl.
-func (x *extraction) module(name, module, version string) error {
+func (x *extraction) module(name, module, version string, own bool) error {
 	if len(module) > maxText || len(version) > maxText {
 		x.gap(name, goName, fmt.Sprintf("it has a module whose name or version has more than %d bytes", maxText))
 		return nil
 	}
-	if version == "(devel)" {
+	if version == "(devel)" || own && version == "v0.0.0" { // which is written where there is none
 		version = ""
+	}
+	if version == "" && !own {
+		x.gap(name, goName, policy.Printable(module)+" has no version")
 	}
 	namespace, base := "", module
 	if i := strings.LastIndexByte(module, '/'); i >= 0 {
@@ -114,6 +113,6 @@ func (x *extraction) module(name, module, version string) error {
 	}
 	u := packageurl.NewPackageURL("golang", namespace, base, version, nil, "").ToString()
 	return x.keep(Package{
-		Name: module, Version: strings.TrimPrefix(version, "v"), PURL: u, Ecosystem: "Go", Locations: []string{name},
+		Name: module, Version: strings.TrimPrefix(version, "v"), PURL: u, Ecosystem: "Go", Own: own && version == "", Locations: []string{name},
 	})
 }

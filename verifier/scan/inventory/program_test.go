@@ -16,7 +16,7 @@ func built(t testing.TB, flags ...string) []byte {
 	t.Helper()
 	source, out := t.TempDir(), filepath.Join(t.TempDir(), "app")
 	for name, content := range map[string]string{
-		"go.mod": "module example.com/app\n\ngo 1.26\n\nrequire (\n\texample.com/near v1.0.0\n\texample.com/far v1.0.0\n)\n\n" +
+		"go.mod": "module example.com/app\n\ngo 1.26\n\nrequire (\n\texample.com/near v1.0.0\n\texample.com/far v0.0.0\n)\n\n" +
 			"replace example.com/near => ./near\n\nreplace example.com/far => ./far\n",
 		"main.go":     "package main\n\nimport (\n\t\"example.com/far\"\n\t\"example.com/near\"\n)\n\nfunc main() { println(near.X, far.X) }\n",
 		"near/go.mod": "module example.com/near\n", "near/x.go": "package near\n\nvar X = 1\n",
@@ -56,10 +56,15 @@ func TestGoPrograms(t *testing.T) {
 			}
 		}
 	}
-	if got, want := names(taken), []string{"Go/example.com/app@", "Go/example.com/far@1.0.0", "Go/example.com/near@1.0.0", version}; !slices.Equal(got, want) {
+	if got, want := names(taken), []string{"Go/example.com/app@", "Go/example.com/far@", "Go/example.com/near@1.0.0", version}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if taken.Programs != 2 || len(taken.Gaps) != 4 || !strings.Contains(taken.Gaps[0].Why, "was replaced by a directory") {
+	for _, p := range taken.Packages {
+		if p.Own != (p.Version == "") {
+			t.Errorf("own code is what nobody gave a version to; got %+v", p)
+		}
+	}
+	if taken.Programs != 2 || len(taken.Gaps) != 0 {
 		t.Errorf("got %d programs, %+v", taken.Programs, taken.Gaps)
 	}
 
@@ -169,6 +174,16 @@ func TestWhatIsNotUnderstoodIsTold(t *testing.T) {
 		taken := take(t, image(t, c.layer))
 		if len(taken.Gaps) == 0 || !strings.Contains(taken.Gaps[len(taken.Gaps)-1].Why+taken.Gaps[0].Why, c.want) || taken.Gaps[0].Path == "" {
 			t.Errorf("%s: got %+v, want %q", name, taken.Gaps, c.want)
+		}
+	}
+	for name, broken := range map[string]entry{
+		"a package.json in test data": file("node_modules/resolve/test/malformed/package.json", "{"),
+		"an archive's ending":         file("var/log/sysstat/a.sar", strings.Repeat("no zip ", 10)),
+		"an empty jar":                file("empty.jar", ""),
+		"a gem's source":              file("gems/x/x.gemspec", "Gem::Specification.new do |s|\n s.version = X\nend\n"),
+	} {
+		if taken := take(t, image(t, layer{broken})); len(taken.Gaps) != 0 {
+			t.Errorf("%s is no gap: %+v", name, taken.Gaps)
 		}
 	}
 	if taken := take(t, image(t, layer{file("README", "nothing to see")})); taken.Recognised() || len(taken.Gaps) != 0 || taken.Files != 1 {

@@ -1,0 +1,82 @@
+package kms
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sigstore/sigstore/pkg/signature/kms"
+	"github.com/sigstore/sigstore/pkg/signature/options"
+)
+
+// signTime bounds one signature. The push that waits for it has 20 seconds.
+const signTime = 10 * time.Second
+
+// Key is a key that a service keeps. It is safe for concurrent use.
+type Key struct {
+	reference string
+	public    crypto.PublicKey
+
+	mu      sync.Mutex
+	service kms.SignerVerifier // nil: nobody asked for a signature yet
+}
+
+// OpenKey opens a key for signing. It asks the service for the public half once: the key that is known by it is this one,
+// and where the service signs with another version later, whoever checks the signature will see.
+func OpenKey(ctx context.Context, reference string) (*Key, error) {
+	service, err := Open(ctx, reference)
+	if err != nil {
+		return nil, err
+	}
+	public, err := inTime(ctx, func() (crypto.PublicKey, error) { return service.PublicKey(options.WithContext(ctx)) })
+	if err != nil {
+		return nil, fmt.Errorf("fetch the public key of %s: %w", reference, err)
+	}
+	return &Key{reference: reference, public: public, service: service}, nil
+}
+
+// KnownKey is a key whose public half is known. The service is asked when something is to be signed.
+func KnownKey(reference string, public crypto.PublicKey) *Key {
+	return &Key{reference: reference, public: public}
+}
+
+// Public is the public half.
+func (k *Key) Public() crypto.PublicKey { return k.public }
+
+// SignDigest has the service sign a SHA-256. The error says that it could not be asked, or refused.
+func (k *Key) SignDigest(ctx context.Context, sha256 []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, signTime)
+	defer cancel()
+	service, err := k.opened(ctx)
+	if err != nil {
+		return nil, err
+	}
+	signature, err := inTime(ctx, func() ([]byte, error) {
+		return service.SignMessage(bytes.NewReader(nil), options.WithContext(ctx), options.WithDigest(sha256),
+			options.WithCryptoSignerOpts(crypto.SHA256))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("sign with %s: %w", k.reference, err)
+	}
+	return signature, nil
+}
+
+func (k *Key) opened(ctx context.Context) (kms.SignerVerifier, error) {
+	k.mu.Lock()
+	service := k.service
+	k.mu.Unlock()
+	if service != nil {
+		return service, nil
+	}
+	service, err := Open(ctx, k.reference) // perhaps several at once, of which one is kept
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.service = service
+	return service, nil
+}

@@ -1,0 +1,41 @@
+//go:build pkcs11key && cgo
+
+package pkcs11
+
+import (
+	"crypto"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/ThalesIgnite/crypto11"
+)
+
+// Supported says whether this build can open tokens.
+const Supported = true
+
+// Open logs in to a token and finds a key pair in it. It stays logged in for as long as the process runs. The key is safe for
+// concurrent use. No error has the PIN in it.
+func Open(t Token) (crypto.Signer, error) {
+	session, err := crypto11.Configure(&crypto11.Config{Path: t.Module, TokenLabel: t.Token, Pin: t.PIN})
+	if err != nil {
+		return nil, fmt.Errorf("open token %q by %s: %w", t.Token, t.Module, withoutPIN(err, t.PIN))
+	}
+	pair, err := session.FindKeyPair(nil, []byte(t.Label))
+	if err == nil && pair == nil {
+		err = errors.New("there is none with that label and an id (CKA_ID), by which its halves find each other")
+	}
+	if err != nil {
+		err = fmt.Errorf("find key pair %q in token %q: %w", t.Label, t.Token, withoutPIN(err, t.PIN))
+		return nil, errors.Join(err, session.Close())
+	}
+	return pair, nil
+}
+
+// withoutPIN keeps a secret out of an error, whatever the library puts there.
+func withoutPIN(err error, pin string) error {
+	if pin != "" && strings.Contains(err.Error(), pin) {
+		return errors.New("the library's error holds the PIN and is not shown")
+	}
+	return err
+}
