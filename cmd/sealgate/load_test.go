@@ -18,9 +18,14 @@ const onePolicy = `policies:
     pull: {signed_by: {any: [gateway]}}
 `
 
+// writeFile writes a file that somebody may be watching: nobody ever sees a part of it.
 func writeFile(t testing.TB, path, content string) {
 	t.Helper()
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+	next := path + ".next"
+	if err := os.WriteFile(next, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, path); err != nil {
 		t.Fatal(err)
 	}
 }

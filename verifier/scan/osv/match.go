@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/verifier/scan/inventory"
@@ -64,10 +65,35 @@ func (d *Database) Match(i *inventory.Inventory) (Report, error) {
 
 // covers reports whether the database has an ecosystem as a whole, and with its suffix where it has one.
 func (d *Database) covers(ecosystem string) bool {
-	if ecosystem == "" || d.about.Ecosystems[family(ecosystem)] == 0 {
-		return false
+	return ecosystem != "" && d.about.Ecosystems[family(ecosystem)] > 0 && len(d.releases(ecosystem)) > 0
+}
+
+// releases are the ecosystem under the names that the database's records have for it. Distributions that sell parts of a release
+// name the parts.
+func (d *Database) releases(ecosystem string) []string {
+	name, version, _ := strings.Cut(ecosystem, ":")
+	major, minor, _ := strings.Cut(version, ".")
+	part := func(release string) bool { return release == ecosystem }
+	switch {
+	case name == "Red Hat" && major != "": // Red Hat:enterprise_linux:9::baseos
+		part = func(release string) bool {
+			return release == ecosystem || strings.HasPrefix(release, "Red Hat:enterprise_linux:"+major+":")
+		}
+	case name == "SUSE" && major != "": // SUSE:Linux Enterprise Module for Basesystem 15 SP5
+		ending := " " + major
+		if minor != "" {
+			ending += " SP" + minor
+		}
+		part = func(release string) bool { return release == ecosystem || strings.HasSuffix(release, ending) }
 	}
-	return d.about.Releases[ecosystem] > 0
+	var all []string
+	for release := range d.about.Releases {
+		if part(release) {
+			all = append(all, release)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // matched is what is known of one package.
@@ -78,17 +104,20 @@ type matched struct {
 
 // match looks one package up, by the names that advisories use for it.
 func (d *Database) match(p inventory.Package) (matched, error) {
+	releases := d.releases(p.Ecosystem)
+	if all := family(p.Ecosystem); all != p.Ecosystem && d.about.Releases[all] > 0 {
+		releases = append(releases, all) // for records that are about all of them
+	}
 	var hits []entry
 	var m matched
 	for _, as := range namesOf(p) {
-		entries, err := d.lookup(p.Ecosystem, as.name)
-		if all := family(p.Ecosystem); err == nil && all != p.Ecosystem && d.about.Releases[all] > 0 {
-			var more []entry // that are about all releases
-			more, err = d.lookup(all, as.name)
+		var entries []entry
+		for _, release := range releases {
+			more, err := d.lookup(release, as.name)
+			if err != nil {
+				return matched{}, err
+			}
 			entries = append(entries, more...)
-		}
-		if err != nil {
-			return matched{}, err
 		}
 		v := versionOf(as.version, p.Ecosystem, false)
 		for _, e := range entries {

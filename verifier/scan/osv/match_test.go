@@ -127,6 +127,43 @@ func TestWhatIsNotCoveredIsTold(t *testing.T) {
 	}
 }
 
+// Distributions name the parts of a release that they sell, and packages come from all of them.
+func TestReleasesThatAreSoldInParts(t *testing.T) {
+	below := events("ECOSYSTEM", "introduced=0", "fixed=2:3.0.7-24.el9")
+	d := databaseOf(t, map[string][]string{
+		"Red Hat": {
+			advisory("RHSA-1", "Red Hat:enterprise_linux:9::baseos", "openssl", below, upstream("CVE-1")),
+			advisory("RHSA-2", "Red Hat:enterprise_linux:9::appstream", "openssl", below, upstream("CVE-2")),
+			advisory("RHSA-3", "Red Hat:enterprise_linux:8::baseos", "openssl", below, upstream("CVE-3")),
+		},
+		"SUSE": {
+			advisory("SUSE-1", "SUSE:Linux Enterprise Module for Basesystem 15 SP5", "openssl", below, upstream("CVE-4")),
+			advisory("SUSE-2", "SUSE:Linux Enterprise Server 15 SP4", "openssl", below, upstream("CVE-5")),
+		},
+		"Debian": {
+			advisory("DSA-1", "Debian:12", "openssl", events("ECOSYSTEM", "introduced=0"), upstream("CVE-6")),
+			advisory("DSA-2", "Debian", "openssl", events("ECOSYSTEM", "introduced=0"), upstream("CVE-7")),
+		},
+	})
+	for ecosystem, want := range map[string][]string{
+		"Red Hat:9.4": {"CVE-1", "CVE-2"}, "Red Hat:8.10": {"CVE-3"}, "SUSE:15.5": {"CVE-4"}, "SUSE:15.4": {"CVE-5"}, "Debian:12": {"CVE-6", "CVE-7"},
+	} {
+		r := match(t, d, pack(ecosystem, "openssl", "1:3.0.7-1.el9"))
+		var got []string
+		for _, f := range r.Findings {
+			got = append(got, f.ID)
+		}
+		if !slices.Equal(got, want) || len(r.Unmatched) != 0 {
+			t.Errorf("%s: got %q and %+v, want %q", ecosystem, got, r.Unmatched, want)
+		}
+	}
+	for _, ecosystem := range []string{"Red Hat:10.0", "Red Hat", "SUSE:15.6", "SUSE:5", "Debian:13"} {
+		if r := match(t, d, pack(ecosystem, "openssl", "1:3.0.7-1.el9")); len(r.Findings) != 0 || len(r.Unmatched) != 1 {
+			t.Errorf("%s: got %+v, want it unmatched", ecosystem, r)
+		}
+	}
+}
+
 // The image's own code, which has no version, is nothing that a database could know, and no hole in it.
 func TestOwnCodeIsNotLookedUp(t *testing.T) {
 	d := databaseOf(t, map[string][]string{"Go": {advisory("GO-1", "Go", "example.com/app", events("SEMVER", "introduced=0"))}})
