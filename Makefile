@@ -12,7 +12,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 COMMIT   ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 # What is ours alone; the rest under e2e and deploy needs daemons and tools.
-units = ./cmd/... ./gateway/... ./policy/... ./signer/... ./verifier/...
+units = ./cmd/... ./deploy/node ./gateway/... ./policy/... ./signer/... ./verifier/...
 # What needs nothing but Go beside them.
 quick = ./e2e/architecture ./e2e/bench ./e2e/tools/tally ./deploy/image
 

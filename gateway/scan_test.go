@@ -78,8 +78,8 @@ func newScanRig(t *testing.T, doc policy.Document, scanners map[string]gateway.S
 	sealed := &sealedWith{all: map[digest.Digest][]string{}}
 	r.swap(func(re *gateway.Regime) {
 		re.Scanners = scanners
-		sealed.Sealer = re.Sealers["gateway"]
-		re.Sealers = map[string]gateway.Sealer{"gateway": sealed}
+		sealed.Sealer = re.Sealers[r.policies[0].Name]
+		re.Sealers = r.sealers(sealed)
 	})
 	return r, sealed
 }

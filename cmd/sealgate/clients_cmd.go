@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/sealgate/sealgate/node"
+	"github.com/sealgate/sealgate/deploy/node"
 	"github.com/spf13/cobra"
 )
 

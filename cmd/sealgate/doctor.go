@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/sealgate/sealgate/node"
+	"github.com/sealgate/sealgate/deploy/node"
 	"github.com/spf13/cobra"
 )
 

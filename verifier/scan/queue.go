@@ -145,7 +145,10 @@ func (s *Queued) Report(ctx context.Context, repo string, m *manifest.Manifest) 
 			return known, err
 		}
 		err = s.queue.waitFor(ctx, f)
-		if err == nil || f.repo == repo || errors.Is(err, policy.ErrUnfinished) {
+		if errors.Is(err, policy.ErrUnfinished) {
+			return Report{}, err // the flight is still writing its own
+		}
+		if err == nil || f.repo == repo {
 			return f.report, err
 		}
 		// It failed where it was read from, which is another repository than ours.

@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"os"
 	"slices"
@@ -214,5 +215,19 @@ func TestThreat152_ABomb(t *testing.T) {
 	bomb := imageOf(t, tarOf(t, layer{file("zeros", strings.Repeat("\x00", 64<<20))}))
 	if taken, err := taker(t).Take(t.Context(), bomb); taken != nil || !errors.Is(err, inspect.ErrInvalid) || !strings.Contains(err.Error(), "200 times") {
 		t.Errorf("got %+v, %v", taken, err)
+	}
+}
+
+// A sparse file's content is not in one piece. Where a package manager's database is one, that is told, and what lies behind
+// its map in the tar is not taken for it.
+func TestThreat152_ASparseFileIsToldOf(t *testing.T) {
+	table := []byte("1\n0\n2000\n")
+	content := string(append(table, make([]byte, 512-len(table))...)) + strings.Repeat(deb("bash", "5", ""), 30)[:2000]
+	hole := file("var/lib/dpkg/status", content)
+	hole.PAXRecords = map[string]string{"XXX.sparse.major": "1", "XXX.sparse.minor": "0", "XXX.sparse.name": "var/lib/dpkg/status", "XXX.sparse.realsize": "2000"}
+	raw := bytes.ReplaceAll(tarOf(t, layer{file("etc/os-release", debian12), hole}), []byte("XXX.sparse."), []byte("GNU.sparse."))
+	taken := take(t, imageOf(t, raw))
+	if taken.Recognised() || len(taken.Gaps) != 1 || !strings.Contains(taken.Gaps[0].Why, "sparse") {
+		t.Errorf("got %+v", taken)
 	}
 }

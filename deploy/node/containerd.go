@@ -124,7 +124,7 @@ func legacyMirror(gw Gateway, d document, path string, place []string, name stri
 	at := slices.Concat(place, []string{"mirrors", name})
 	endpoints, _ := stringsOf(d.table(at...), "endpoint")
 	line := max(d.line(append(at, "endpoint")...), d.line(at...))
-	if !slices.ContainsFunc(endpoints, gw.is) {
+	if !slices.ContainsFunc(endpoints, gw.isNamed) {
 		if gw.is(name) && len(endpoints) > 0 {
 			return []Finding{{
 				Grade: GoesAround, File: path, Line: line, What: fmt.Sprintf("mirrors of the gateway itself: %s", strings.Join(endpoints, ", ")),
@@ -200,6 +200,12 @@ func judgeHosts(d document, path, host string, gw Gateway) hostFile {
 
 	h := hostFile{meant: !gw.is(host)}
 	for _, other := range listed {
+		if gw.is(other) && d.table("host", other)["skip_verify"] == true {
+			h.found = append(h.found, Finding{
+				Grade: Notable, File: path, Line: max(d.line("host", other, "skip_verify"), d.line("host", other)), What: "the gateway's certificate is not looked at",
+				Why: "who is between can answer in its place, and admit everything", Fix: "take skip_verify out; name the gateway's authority with ca",
+			})
+		}
 		if !gw.is(other) {
 			h.found = append(h.found, Finding{
 				Grade: FallsBack, File: path, Line: d.line("host", other), What: fmt.Sprintf("%s is a host beside the gateway", other),

@@ -22,7 +22,7 @@ func (n Node) Docker(gw Gateway, running *DockerRegistries) []Finding {
 		return found
 	}
 	for _, mirror := range running.Mirrors {
-		if gw.is(mirror) && !slices.ContainsFunc(mirrors, gw.is) {
+		if gw.isNamed(mirror) && !slices.ContainsFunc(mirrors, gw.isNamed) {
 			found = append(found, gatewayAsMirror("dockerd, as docker info says", 0, mirror))
 		}
 	}
@@ -56,7 +56,7 @@ func (n Node) dockerConfig(gw Gateway) (found []Finding, mirrors []string) {
 		}}, nil
 	}
 	for _, mirror := range config.Mirrors {
-		if gw.is(mirror) {
+		if gw.isNamed(mirror) {
 			found = append(found, gatewayAsMirror(path, lineWith(content, mirror), mirror))
 		}
 	}

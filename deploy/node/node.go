@@ -32,13 +32,23 @@ type Registry struct{ Name, Prefix string }
 // Host is what image names begin with.
 func (g Gateway) Host() string { return g.URL.Host }
 
-// is reports whether a location, with or without scheme and path, is at the gateway.
+// is reports whether a location, with or without scheme and path, is at the gateway. Another scheme is another port, and
+// who answers there is not known.
 func (g Gateway) is(location string) bool {
+	scheme := g.URL.Scheme
+	if written, rest, ok := strings.Cut(location, "://"); ok {
+		scheme, location = written, rest
+	}
+	host, _, _ := strings.Cut(location, "/")
+	return scheme == g.URL.Scheme && strings.EqualFold(withPort(host, scheme), withPort(g.URL.Host, scheme))
+}
+
+// isNamed is like is, whatever the scheme.
+func (g Gateway) isNamed(location string) bool {
 	if _, rest, ok := strings.Cut(location, "://"); ok {
 		location = rest
 	}
-	host, _, _ := strings.Cut(location, "/")
-	return strings.EqualFold(withPort(host, g.URL.Scheme), withPort(g.URL.Host, g.URL.Scheme))
+	return g.is(location)
 }
 
 func withPort(host, scheme string) string {

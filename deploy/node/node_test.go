@@ -66,6 +66,12 @@ func TestContainerd(t *testing.T) {
 		"another server is a fallback": {
 			map[string]string{certs + "docker.io/hosts.toml": "# why\nserver = \"https://registry-1.docker.io\"\n[host.\"https://registry.acme.dev\"]\n"},
 			[]string{"falls back /etc/containerd/certs.d/docker.io/hosts.toml:2 server is https://registry-1.docker.io"}},
+		"the gateway's name without TLS is somebody else": {
+			map[string]string{certs + "_default/hosts.toml": strings.Replace(enforced, "https://registry", "http://registry", 1)},
+			[]string{"falls back /etc/containerd/certs.d/_default/hosts.toml:1 server is http://registry.acme.dev"}},
+		"a certificate that is not looked at is worth a look": {
+			map[string]string{certs + "_default/hosts.toml": enforced + "  skip_verify = true\n"},
+			[]string{"worth a look /etc/containerd/certs.d/_default/hosts.toml:4 the gateway's certificate is not looked at"}},
 		"another host is a fallback": {
 			map[string]string{certs + "_default/hosts.toml": enforced + "\n[host.\"https://mirror.acme.dev\"]\n"},
 			[]string{"falls back /etc/containerd/certs.d/_default/hosts.toml:5 https://mirror.acme.dev is a host beside the gateway"}},
