@@ -32,6 +32,7 @@ func TestThreatsAreListedWithTheirTests(t *testing.T) {
 	}
 	tests := threatTests(t, root)
 	var want strings.Builder
+	last := 0
 	for line := range strings.Lines(string(raw)) {
 		row := threatRow.FindStringSubmatch(line)
 		if row == nil {
@@ -39,6 +40,10 @@ func TestThreatsAreListedWithTheirTests(t *testing.T) {
 			continue
 		}
 		number, _ := strconv.Atoi(row[1])
+		if number <= last {
+			t.Errorf("%s has the row %d after the row %d", threatsFile, number, last) // a merge went wrong
+		}
+		last = number
 		where := "none yet"
 		if found := tests[number]; len(found) > 0 {
 			slices.Sort(found)
