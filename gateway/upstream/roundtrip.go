@@ -20,7 +20,12 @@ import (
 type handlerTransport struct {
 	handler http.Handler
 	running sync.WaitGroup // handlers
+
+	mu     sync.Mutex // guards closed, and keeps a start out of the end
+	closed bool
 }
+
+var errClosed = errors.New("the embedded registry is closed")
 
 // RoundTrip returns when the handler has written the first byte of its body, or is done: a server, too, holds an answer
 // without a body back until its handler returned. Distribution tidies up behind its answers, and the next request of an
@@ -32,7 +37,7 @@ func (t *handlerTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 		body.from, body.left = http.NoBody, 0
 	}
 	answer := newAnswer(req.Method)
-	t.running.Go(func() {
+	started := t.start(func() {
 		defer cancel()
 		defer body.Close()
 		err := t.call(answer, received(ctx, req, body))
@@ -41,6 +46,10 @@ func (t *handlerTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 		}
 		answer.finish(err)
 	})
+	if !started {
+		cancel()
+		return nil, errors.Join(errClosed, body.Close())
+	}
 
 	select {
 	case <-answer.begun:
@@ -66,8 +75,23 @@ func (t *handlerTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	}, nil
 }
 
-// wait returns when no handler runs any more, or with an error after at most that long.
+// start runs a handler, unless none may begin any more.
+func (t *handlerTransport) start(handler func()) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	t.running.Go(handler)
+	return true
+}
+
+// wait lets no handler begin any more. It returns when none runs any more, or with an error after at most that long.
 func (t *handlerTransport) wait(most time.Duration) error {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+
 	done := make(chan struct{})
 	go func() {
 		t.running.Wait()
