@@ -263,52 +263,6 @@ func coldLatency(ctx context.Context, b *bench) ([]finding, error) {
 	return found, nil
 }
 
-// sealedByUs measures G8 for what we sealed ourselves: the evidence requests that the first pull after a push waits for.
-func sealedByUs(ctx context.Context, b *bench) ([]finding, error) {
-	const config = `
-registries: [{name: far, url: %q}]
-policies: [{name: own, repositories: ["**"], pull: {signed_by: {any: [gateway]}}, push: {seal: {signer: gateway}}}]
-`
-	folder, err := b.folder()
-	if err != nil {
-		return nil, err
-	}
-	registry, err := rig.Registry(ctx, folder)
-	if err != nil {
-		return nil, err
-	}
-	defer registry.Stop()
-	w, err := newWitness(ctx, registry.URL(), 20*time.Millisecond)
-	if err != nil {
-		return nil, err
-	}
-	defer w.stop()
-	us, err := rig.StartGateway(ctx, b.sealgate, filepath.Join(folder, "gateway"), fmt.Sprintf(config, "http://"+w.address))
-	if err != nil {
-		return nil, err
-	}
-	defer us.Stop()
-	d, err := push(ctx, us.Program)
-	if err != nil {
-		return nil, err
-	}
-	for quiet := 0; quiet < 5; quiet++ { // what is verified ahead ends when nothing is asked any more
-		w.take()
-		time.Sleep(100 * time.Millisecond)
-		if len(w.take()) > 0 {
-			quiet = -1
-		}
-	}
-	w.take()
-	if _, err := load(ctx, us.Address, "/v2/"+repository+"/manifests/"+d, 1, 1); err != nil {
-		return nil, err
-	}
-	asked := len(evidenceOf(w.take(), d))
-	return []finding{{
-		"G8", "first pull of what we sealed ourselves", fmt.Sprintf("%d evidence requests", asked), "0", asked == 0,
-	}}, nil
-}
-
 func timed(ctx context.Context, address, path string) (time.Duration, error) {
 	start := time.Now()
 	_, err := load(ctx, address, path, 1, 1)

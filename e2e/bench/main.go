@@ -73,7 +73,6 @@ var trials = []trial{
 	{[]string{"G6"}, uploads},
 	{[]string{"G7"}, coldVerification},
 	{[]string{"G8"}, coldLatency},
-	{[]string{"G8"}, sealedByUs},
 	{[]string{"G9"}, coldStorm},
 	{[]string{"G12"}, idleMemory},
 	{[]string{"G16"}, startUp},
