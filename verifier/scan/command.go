@@ -408,6 +408,9 @@ func (c *Command) run(ctx context.Context, folder, path string, argv []string, l
 	complaint := &tail{}
 	cmd.Stderr = complaint
 	stdout, err := pipeTo(cmd)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause // before it began
+	}
 	if err != nil {
 		return err
 	}
