@@ -73,6 +73,9 @@ type Listen struct {
 	// TLS serves HTTPS. Without it the listener speaks plain HTTP, for loopback or behind a proxy.
 	TLS TLS `mapstructure:"tls"`
 
+	// ACME gets the certificate from an authority that speaks ACME (RFC 8555), in the place of TLS's files. Default: none.
+	ACME *ACME `mapstructure:"acme"`
+
 	// TrustedProxies are the addresses, such as 10.0.0.7 or 10.0.0.0/24, of load balancers and proxies before us: what they
 	// say in X-Forwarded-For is where a client asks from, in the limits of failed logins and in decisions. Default none: the
 	// header is not read.
@@ -100,6 +103,25 @@ type TLS struct {
 	// ClientCA is a PEM file with the certificates of the authority that vouches for clients' own. Default empty: clients are
 	// asked for none.
 	ClientCA string `mapstructure:"client_ca"`
+}
+
+// ACME is where the certificate of the listener for clients comes from. The authority proves a name by connecting to its port
+// 443 (tls-alpn-01, RFC 8737), which has to lead to the listener. Account and certificates are kept in storage, under acme.
+type ACME struct {
+	// Domains are the names that certificates are asked for: those that clients use, and no others.
+	Domains []string `mapstructure:"domains"`
+
+	// AcceptTerms says that you accept the authority's terms of service. It has to be true.
+	AcceptTerms bool `mapstructure:"accept_terms"`
+
+	// Email is whom the authority writes to. Default empty: nobody.
+	Email string `mapstructure:"email"`
+
+	// Directory is the authority's directory. Default empty: that of Let's Encrypt.
+	Directory string `mapstructure:"directory"`
+
+	// CAFile is a PEM file of who vouches for the authority's own server. Default empty: those whom the system trusts.
+	CAFile string `mapstructure:"ca_file"`
 }
 
 // Admin is the listener for /livez, /readyz and /metrics. The first two are open to everybody who reaches it; the third is for

@@ -92,9 +92,11 @@ func loadCertificate(t TLS) (*tls.Certificate, error) {
 // serverTLS is the configuration of a listener behind a door that reloads can replace. Clients' certificates are asked for
 // and not judged here, only held against their keys: who uses a connection is judged at each request, under the authorities
 // of that moment. Where they are asked for no session is resumed, so that no connection stands on a handshake of before.
-func serverTLS(behind *atomic.Pointer[door], protocols ...string) *tls.Config {
+//
+// issued gets a certificate for a name, where there is no file with one.
+func serverTLS(behind *atomic.Pointer[door], issued func(*tls.ClientHelloInfo) (*tls.Certificate, error), protocols ...string) *tls.Config {
 	forDoor := func(d *door) *tls.Config {
-		c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols}
+		c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols, GetCertificate: issued}
 		if d.certificate != nil {
 			c.Certificates = []tls.Certificate{*d.certificate}
 		}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,7 +102,11 @@ func approveAll(l *Loaded) map[string][]policy.Base {
 	return lists
 }
 
-// withTLS fills in what stands empty in the example and other settings need.
+// withTLS fills in what stands empty in the example and other settings need. The listener for clients has its certificate from
+// acme, which is on.
 func withTLS(raw []byte) []byte {
-	return regexp.MustCompile(`(?m)^( +)(certificate|key|client_ca): ""`).ReplaceAll(raw, []byte("$1$2: file.pem"))
+	public, rest, _ := bytes.Cut(raw, []byte("\nadmin:"))
+	public = regexp.MustCompile(`(?m)^( +)(client_ca): ""`).ReplaceAll(public, []byte("$1$2: file.pem"))
+	rest = regexp.MustCompile(`(?m)^( +)(certificate|key|client_ca): ""`).ReplaceAll(rest, []byte("$1$2: file.pem"))
+	return slices.Concat(public, []byte("\nadmin:"), rest)
 }

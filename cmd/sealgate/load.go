@@ -159,6 +159,9 @@ func (c *Config) paths() map[string]*string {
 		"admin.token_file":       &c.Admin.TokenFile,
 		"clients.htpasswd":       &c.Clients.Htpasswd,
 	}
+	if c.Listen.ACME != nil {
+		all["listen.acme.ca_file"] = &c.Listen.ACME.CAFile
+	}
 	for i := range c.Clients.OIDC {
 		all[fmt.Sprintf("clients.oidc[%d].jwks_file", i)] = &c.Clients.OIDC[i].JWKSFile
 		all[fmt.Sprintf("clients.oidc[%d].ca_file", i)] = &c.Clients.OIDC[i].CAFile

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -179,6 +180,7 @@ func (c *Config) holdFixed(running *Config) (changed []string) {
 	hold("listen.address", c.Listen.Address != running.Listen.Address)
 	hold("listen.external_url", c.Listen.ExternalURL != running.Listen.ExternalURL)
 	hold("listen.trusted_proxies", !slices.Equal(c.Listen.TrustedProxies, running.Listen.TrustedProxies))
+	hold("listen.acme", !reflect.DeepEqual(c.Listen.ACME, running.Listen.ACME))
 	hold("admin.address", c.Admin.Address != running.Admin.Address)
 	hold("storage.directory", c.Storage != running.Storage)
 	hold("delete.allowed", c.Delete != running.Delete)
@@ -192,6 +194,7 @@ func (c *Config) holdFixed(running *Config) (changed []string) {
 	}
 	keep("listen.tls", &c.Listen.TLS, running.Listen.TLS)
 	keep("admin.tls", &c.Admin.TLS, running.Admin.TLS)
+	c.Listen.ACME = running.Listen.ACME
 	c.Listen.Address, c.Listen.ExternalURL, c.Listen.TrustedProxies = running.Listen.Address, running.Listen.ExternalURL, running.Listen.TrustedProxies
 	c.Admin.Address, c.Storage, c.Delete = running.Admin.Address, running.Storage, running.Delete
 	return changed

@@ -169,6 +169,10 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 		ReadTimeout: adminTimeout, WriteTimeout: adminTimeout,
 	}
 
+	authority, err := openIssuer(c)
+	if err != nil {
+		return err
+	}
 	listener := net.ListenConfig{Control: hangUpOnTheDeaf}
 	public, err := listener.Listen(context.Background(), "tcp", c.Listen.Address)
 	if err != nil {
@@ -181,11 +185,14 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 	}
 	s.closers = append(s.closers, s.admin.Close)
 
-	s.URL = s.open(s.public, public, made.Public, &s.reloader.public)
-	s.Admin = s.open(s.admin, admin, made.Admin, &s.reloader.admin)
+	s.URL = s.open(s.public, public, made.Public, &s.reloader.public, authority)
+	s.Admin = s.open(s.admin, admin, made.Admin, &s.reloader.admin, nil)
 	s.log.Info("serving", "at", s.URL, "admin", s.Admin, "storage", c.Storage.Directory,
 		"policies", policyNames(c), "policy_version", made.Policy.Version(), "authorities", made.Authorities, "trust_roots", made.Roots.days(), "registries", registryNames(c))
-	if made.Public.certificate == nil && !isLoopbackAddress(public.Addr().String()) {
+	if authority != nil {
+		go authority.prepare(s.log)
+	}
+	if made.Public.certificate == nil && authority == nil && !isLoopbackAddress(public.Addr().String()) {
 		s.log.Warn("clients on other machines reach this listener in plain text; set listen.tls, or put a proxy with TLS before it")
 	}
 	if made.Admin.certificate == nil && made.Admin.hasToken && !isLoopbackAddress(admin.Addr().String()) {
@@ -197,12 +204,12 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 }
 
 // open serves at a listener behind its door, and returns the listener's URL.
-func (s *service) open(server *http.Server, at net.Listener, first *door, behind *atomic.Pointer[door]) string {
-	if first.certificate == nil {
+func (s *service) open(server *http.Server, at net.Listener, first *door, behind *atomic.Pointer[door], authority *issuer) string {
+	if first.certificate == nil && authority == nil {
 		go s.run(func() error { return server.Serve(at) })
 		return "http://" + reachable(at.Addr())
 	}
-	server.TLSConfig = serverTLS(behind, "h2", "http/1.1")
+	server.TLSConfig = authority.serverTLS(behind)
 	go s.run(func() error { return server.ServeTLS(at, "", "") })
 	return "https://" + reachable(at.Addr())
 }

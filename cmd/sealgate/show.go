@@ -49,7 +49,7 @@ func plainly(v reflect.Value, all bool) any {
 	case reflect.Struct:
 		m := map[string]any{}
 		for field, value := range v.Fields() {
-			if key := field.Tag.Get("mapstructure"); key != "" && (all || !isEmpty(value)) {
+			if key := field.Tag.Get("mapstructure"); key != "" && (all && !isAbsent(value) || !isEmpty(value)) {
 				m[key] = plainly(value, all)
 			}
 		}
@@ -57,6 +57,9 @@ func plainly(v reflect.Value, all bool) any {
 	}
 	return v.Interface()
 }
+
+// isAbsent reports a section that is not there, where others are empty.
+func isAbsent(v reflect.Value) bool { return v.Kind() == reflect.Pointer && v.IsNil() }
 
 func isEmpty(v reflect.Value) bool {
 	return v.IsZero() || v.Kind() == reflect.Slice && v.Len() == 0

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,8 +65,11 @@ func (v *validator) listeners(c *Config) {
 	if c.Listen.ExternalURL != "" {
 		v.origin("listen.external_url", c.Listen.ExternalURL)
 	}
-	v.tls("listen.tls", c.Listen.TLS)
-	v.tls("admin.tls", c.Admin.TLS)
+	v.tls("listen.tls", c.Listen.TLS, c.Listen.ACME != nil)
+	v.tls("admin.tls", c.Admin.TLS, false)
+	if c.Listen.ACME != nil {
+		v.acme(c)
+	}
 	for i, text := range c.Listen.TrustedProxies {
 		if _, err := parsePrefix(text); err != nil {
 			v.add(fmt.Sprintf("listen.trusted_proxies[%d]", i), "is neither an address like 10.0.0.7 nor a network like 10.0.0.0/24, and not all of them")
@@ -83,11 +87,44 @@ func (v *validator) listeners(c *Config) {
 	}
 }
 
-func (v *validator) tls(path string, t TLS) {
+// acme holds what is asked of an authority against what it could give.
+func (v *validator) acme(c *Config) {
+	const at = "listen.acme"
+	a := c.Listen.ACME
+	if c.Listen.TLS.Certificate != "" || c.Listen.TLS.Key != "" {
+		v.add(at, "contradicts the certificate in listen.tls; leave one of them out")
+	}
+	if len(a.Domains) == 0 {
+		v.add(at+".domains", "names no domain to get a certificate for")
+	}
+	for i, name := range a.Domains {
+		if !domainName.MatchString(name) || len(name) > 253 {
+			v.add(fmt.Sprintf("%s.domains[%d]", at, i), "%.80q is no domain in lower case, like registry.acme.dev; an authority proves no address and no pattern", name)
+		}
+		if slices.Index(a.Domains, name) < i {
+			v.add(fmt.Sprintf("%s.domains[%d]", at, i), "names %q twice", name)
+		}
+	}
+	if !a.AcceptTerms {
+		v.add(at+".accept_terms", "is not true: read the authority's terms of service, and say that you accept them")
+	}
+	if a.Email != "" && (strings.Count(a.Email, "@") != 1 || strings.ContainsAny(a.Email, " ,;<>")) {
+		v.add(at+".email", "is no address, like ops@acme.dev")
+	}
+	if u, err := url.Parse(a.Directory); a.Directory != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil) {
+		v.add(at+".directory", "is not an https URL")
+	}
+}
+
+// domainName is a name in DNS with two labels or more, as RFC 1123 writes it.
+var domainName = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// tls wants a certificate with its key. issued says that it comes from elsewhere.
+func (v *validator) tls(path string, t TLS, issued bool) {
 	if (t.Certificate == "") != (t.Key == "") {
 		v.add(path, "has one file; set certificate and key, or neither")
 	}
-	if t.ClientCA != "" && t.Certificate == "" {
+	if t.ClientCA != "" && t.Certificate == "" && !issued {
 		v.add(path+".client_ca", "means nothing without certificate and key: clients show certificates over TLS")
 	}
 }
