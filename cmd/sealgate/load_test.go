@@ -205,7 +205,7 @@ func TestContentThatContradictsItselfIsRefusedWithItsLine(t *testing.T) {
 		{"an external URL without a scheme", onePolicy + "listen: {external_url: registry.acme.dev}\n", ":5: listen.external_url: is not a URL"},
 		{"an external URL with a path", onePolicy + "listen: {external_url: \"https://acme.dev/registry\"}\n", ":5: listen.external_url: has more than scheme, host and port"},
 		{"a certificate without a key", onePolicy + "listen: {tls: {certificate: x}}\n", ":5: listen.tls: has one file"},
-		{"certificates from two places", onePolicy + "listen: {tls: {certificate: x, key: y}, acme: {domains: [a.dev], accept_terms: true}}\n", ":5: listen.acme: contradicts the certificate in listen.tls"},
+		{"certificates from two places", onePolicy + "listen: {tls: {certificate: a.crt, key: a.key}, acme: {domains: [a.dev], accept_terms: true}}\n", ":5: listen.acme: contradicts the certificate in listen.tls"},
 		{"an authority without domains", onePolicy + "listen: {acme: {accept_terms: true}}\n", ":5: listen.acme.domains: names no domain"},
 		{"an authority for an address", onePolicy + "listen: {acme: {domains: [10.0.0.1], accept_terms: true}}\n", ":5: listen.acme.domains[0]: \"10.0.0.1\" is no domain"},
 		{"an authority for a pattern", onePolicy + "listen: {acme: {domains: [\"*.a.dev\"], accept_terms: true}}\n", ":5: listen.acme.domains[0]: \"*.a.dev\" is no domain"},
