@@ -74,7 +74,10 @@ var trials = []trial{
 	{[]string{"G7"}, coldVerification},
 	{[]string{"G8"}, coldLatency},
 	{[]string{"G9"}, coldStorm},
+	{[]string{"G10"}, largeAttestation},
+	{[]string{"G11"}, largeScan},
 	{[]string{"G12"}, idleMemory},
+	{[]string{"G14"}, coldJudgement},
 	{[]string{"G16"}, startUp},
 	{[]string{"G17"}, inspectLayers},
 }
