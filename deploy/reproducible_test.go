@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -18,11 +20,22 @@ func TestTwoBuildsInTwoDirectoriesAreOneBinary(t *testing.T) {
 	}
 }
 
-// build copies the sources into a folder, runs `make build` there and returns the binary's SHA-256.
+// copied are the sources that the Dockerfile takes: `COPY FROM... TO`, but for what it takes from another stage.
+var copied = regexp.MustCompile(`(?m)^COPY ([^-\n]+) \S+$`)
+
+// build copies the sources that the Dockerfile takes into a folder, runs `make build` there and returns the binary's SHA-256.
 func build(t *testing.T, name string) string {
 	t.Helper()
 	directory := filepath.Join(t.TempDir(), name)
-	for _, part := range []string{"Makefile", "go.mod", "go.sum", "cmd", "gateway", "policy", "signer", "verifier"} {
+	dockerfile, err := os.ReadFile("Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := []string{"Makefile"}
+	for _, line := range copied.FindAllSubmatch(dockerfile, -1) {
+		parts = append(parts, strings.Fields(string(line[1]))...)
+	}
+	for _, part := range parts {
 		if err := copyTree(filepath.Join("..", part), filepath.Join(directory, part)); err != nil {
 			t.Fatal(err)
 		}

@@ -30,7 +30,6 @@ type repository struct {
 	server *httptest.Server
 
 	keys     map[string]ed25519.PrivateKey // by role
-	rootKeys []ed25519.PrivateKey          // of the root role, of which one signs enough
 	root     *metadata.Metadata[metadata.RootType]
 	versions map[string]int64
 }

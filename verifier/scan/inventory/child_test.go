@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -67,8 +68,7 @@ var probes = map[string]func(taken *Inventory, with string) (*Inventory, error){
 		}
 	},
 	"memory": func(*Inventory, string) (*Inventory, error) {
-		var all [][]byte
-		for {
+		for all := [][]byte{}; ; runtime.KeepAlive(all) {
 			block := make([]byte, 16<<20)
 			for i := 0; i < len(block); i += 4096 {
 				block[i] = 1
