@@ -1,5 +1,7 @@
 package signer
 
+import "time"
+
 // Bounds of what is read and written here.
 const (
 	maxKeyFile    = 64 << 10  // bytes of a key file; a P-256 key takes 700
@@ -11,4 +13,7 @@ const (
 	maxWrites     = 3         // tries to write a tag that somebody else writes at the same time
 	maxKept       = 3         // attestations of one type by one of our keys; older ones make room
 	minRSA        = 2048      // bits of an RSA modulus
+	maxSaid       = 500       // bytes of an error that a Fulcio, log or timestamp authority caused
+
+	keylessTime = 30 * time.Second // for all that is asked to make one bundle without a key
 )

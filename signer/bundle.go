@@ -27,7 +27,7 @@ const (
 // The annotation org.opencontainers.image.created, which cosign adds and nobody reads, is left out of signatures: it would
 // make every attempt a different manifest. An attestation has a time anyway, that of its statement.
 type bundleLayout struct {
-	keys    []*Key // ours
+	own     []Party
 	store   Store
 	subject policy.Subject
 	image   ocispec.Descriptor // of the subject's manifest
@@ -92,7 +92,7 @@ func (b *bundleLayout) examine(ctx context.Context, referrer digest.Digest) (con
 	case signed == nil:
 		return foreign, nil // too large for one of ours
 	}
-	content, s := open(signed, b.subject.Digest, b.keys)
+	content, s := open(signed, b.subject.Digest, b.own)
 	if content == ours && m.Subject != nil && m.Subject.Digest == b.subject.Digest {
 		s.carrier, s.created = referrer, m.Annotations[ocispec.AnnotationCreated]
 		b.there = append(b.there, *s)
@@ -119,20 +119,20 @@ func readBlob(ctx context.Context, store Store, repo string, d ocispec.Descripto
 	return raw, nil
 }
 
-func (b *bundleLayout) sign(ctx context.Context, p *pen, statements []written) error {
+func (b *bundleLayout) sign(ctx context.Context, w writer, statements []written) error {
 	signature, err := signatureStatement.Encode(b.subject.Digest)
 	if err != nil {
 		return err
 	}
 	for _, st := range append(slices.Clone(statements), written{signatureStatement, signature}) {
-		if slices.ContainsFunc(b.there, func(s said) bool { return s.says(p.Key, st) }) {
+		if slices.ContainsFunc(b.there, func(s said) bool { return s.says(w, st) }) {
 			continue
 		}
-		raw, err := p.bundle(ctx, st.payload)
+		raw, err := w.bundle(ctx, st.payload, b.subject.Digest)
 		if err != nil {
 			return fmt.Errorf("make bundle: %w", err)
 		}
-		s := read(p.Key, st.payload, b.subject.Digest)
+		s := read(w, st.payload, b.subject.Digest)
 		if !st.Time.IsZero() {
 			s.created = st.Time.UTC().Format(time.RFC3339)
 		}
@@ -188,7 +188,7 @@ func (b *bundleLayout) tidy(ctx context.Context) {
 	}
 }
 
-// superseded are those of our attestations that are too many: of each type by each key all but the newest [maxKept]. Those
+// superseded are those of our attestations that are too many: of each type by each of us all but the newest [maxKept]. Those
 // without a time are the oldest. A signature is never among them.
 func superseded(all []said) []said {
 	type group struct {
@@ -203,7 +203,7 @@ func superseded(all []said) []said {
 		if s.statement.PredicateType == signPredicate {
 			continue
 		}
-		g := group{s.key.fingerprint, s.statement.PredicateType}
+		g := group{s.by.Fingerprint(), s.statement.PredicateType}
 		if kept[g]++; kept[g] > maxKept {
 			old = append(old, s)
 		}

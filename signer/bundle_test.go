@@ -71,7 +71,7 @@ func TestBundleManifestIsAsCosignWritesIt(t *testing.T) {
 // signed is a bundle with a signature of a digest.
 func signed(t testing.TB, key *Key, subject digest.Digest) []byte {
 	t.Helper()
-	return must(newPen(key).bundle(t.Context(), must(signatureStatement.Encode(subject))))
+	return must(newPen(key).bundle(t.Context(), must(signatureStatement.Encode(subject)), subject))
 }
 
 func TestThreat058_TheListIsNotBelieved(t *testing.T) {
@@ -245,7 +245,7 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if content, s := open(raw, subject, []*Key{key}); content == ours || s != nil {
+		if content, s := open(raw, subject, []Party{key}); content == ours || s != nil {
 			t.Fatalf("taken for ours: %s", raw)
 		}
 	})

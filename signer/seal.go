@@ -1,6 +1,7 @@
 // Package signer signs digests and statements, and attaches them to what was signed: the seal.
 //
-// A seal is a signature, and beside it attestations: what was found out about the image, each by the same key. It comes in
+// A seal is a signature, and beside it attestations: what was found out about the image, each by the same key or, without
+// one, by the same identity (keyless.go). It comes in
 // two layouts, and each alone is a whole seal. [Tag] is cosign v2's: a manifest under the tag sha256-<hex>.sig with one
 // layer per signature and one under sha256-<hex>.att with one per attestation, shared by all who sign (tag.go). [Bundle] is
 // cosign v3's: manifests of their own that refer to the image (bundle.go). Stock `cosign verify --key` and
@@ -103,16 +104,16 @@ func ParseFormats(words []string) ([]Format, error) {
 	return formats, nil
 }
 
-// Sealer seals subjects with one or several keys. It is immutable and safe for concurrent use.
+// Sealer seals subjects for one or several parties. It is immutable and safe for concurrent use.
 type Sealer struct {
 	store   Store
 	signers []signer
-	own     []*Key // also those of others who seal for us
+	own     []Party // also others who seal for us
 }
 
-// signer is a key with the formats that it writes; nil follows what is there.
+// signer is a party with the formats that it writes; nil follows what is there.
 type signer struct {
-	key     *Key
+	party   Party
 	formats []Format
 }
 
@@ -125,11 +126,18 @@ type signer struct {
 //
 // What comes later cannot be followed: on an image that got both, a .sig that somebody adds afterwards is hidden from
 // cosign by our bundle. Where images are signed with cosign v2 after they were sealed, the formats must be [Tag].
-func NewSealer(key *Key, store Store, formats []Format) *Sealer {
-	return &Sealer{store: store, signers: []signer{{key, slices.Clone(formats)}}, own: []*Key{key}}
+//
+// What is signed without a key has no place in a .sig that every cosign verifies: a [Keyless] writes bundles, whatever the
+// formats are.
+func NewSealer(party Party, store Store, formats []Format) *Sealer {
+	formats = slices.Clone(formats)
+	if _, ok := party.(*Keyless); ok {
+		formats = []Format{Bundle}
+	}
+	return &Sealer{store: store, signers: []signer{{party, formats}}, own: []Party{party}}
 }
 
-// Join returns a sealer that seals with the keys of all, each in its formats: either all of them sign, or none does. They
+// Join returns a sealer that seals for all of them, each in its formats: either all of them sign, or none does. They
 // share a store.
 func Join(first *Sealer, others ...*Sealer) *Sealer {
 	joined := &Sealer{store: first.store, signers: slices.Clone(first.signers), own: slices.Clone(first.own)}
@@ -139,11 +147,11 @@ func Join(first *Sealer, others ...*Sealer) *Sealer {
 	return joined
 }
 
-// Beside returns a sealer that takes what these keys signed for our own as well, so that it does not follow it: a key that
+// Beside returns a sealer that takes what these signed for our own as well, so that it does not follow it: a key that
 // takes over from another one seals an image as if it were the first.
-func (s *Sealer) Beside(keys ...*Key) *Sealer {
+func (s *Sealer) Beside(others ...Party) *Sealer {
 	other := *s
-	other.own = slices.Concat(s.own, keys)
+	other.own = slices.Concat(s.own, others)
 	return &other
 }
 
@@ -152,8 +160,8 @@ type layout interface {
 	// look finds out what is attached, and whether some of it is a stranger's.
 	look(ctx context.Context) (strangers bool, err error)
 
-	// sign makes what a key has to add, and writes nothing.
-	sign(ctx context.Context, p *pen, statements []written) error
+	// sign makes what a party has to add, and writes nothing.
+	sign(ctx context.Context, w writer, statements []written) error
 
 	// attest writes the attestations, seal the signatures.
 	attest(ctx context.Context) error
@@ -199,8 +207,8 @@ func (s *Sealer) sealLocked(ctx context.Context, subject policy.Subject, referen
 	}
 	budget := int64(maxRead)
 	layouts := map[Format]layout{
-		Tag:    newTagLayout(s.own, s.store, subject, reference, &budget),
-		Bundle: &bundleLayout{keys: s.own, store: s.store, subject: subject, image: image, budget: &budget},
+		Tag:    newTagLayout(keysOf(s.own), s.store, subject, reference, &budget),
+		Bundle: &bundleLayout{own: s.own, store: s.store, subject: subject, image: image, budget: &budget},
 	}
 	return s.complete(ctx, layouts, toSay)
 }
@@ -217,12 +225,12 @@ func (s *Sealer) complete(ctx context.Context, layouts map[Format]layout, statem
 	}
 
 	for _, one := range s.signers {
-		wanted, p := one.formats, newPen(one.key)
+		wanted, w := one.formats, one.party.writer()
 		if wanted == nil {
 			wanted = follow(strangers[Tag], strangers[Bundle])
 		}
 		for _, format := range wanted {
-			if err := layouts[format].sign(ctx, p, statements); err != nil {
+			if err := layouts[format].sign(ctx, w, statements); err != nil {
 				return nil, err
 			}
 		}

@@ -21,7 +21,6 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/sign"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/signature"
-	"google.golang.org/protobuf/encoding/protojson"
 )
 
 // Statement is what is attested beside the signature.
@@ -60,9 +59,9 @@ func prepare(subject digest.Digest, statements []Statement) ([]written, error) {
 	return all, nil
 }
 
-// said is a statement about the subject that one of our keys is proven to have signed.
+// said is a statement about the subject that one of our parties is proven to have signed.
 type said struct {
-	key       *Key
+	by        Party
 	payload   []byte
 	created   string        // when, as the manifest claims; it decides nothing but which one makes room first
 	carrier   digest.Digest // the bundle's manifest, or the layer of a .att
@@ -73,10 +72,10 @@ type said struct {
 	}
 }
 
-// says reports that nothing needs to be added for a key to have said a statement.
-func (s *said) says(key *Key, st written) bool {
+// says reports that nothing needs to be added for a party to have said a statement.
+func (s *said) says(by Party, st written) bool {
 	switch {
-	case !s.key.is(key) || s.statement.Type != statementType || s.statement.PredicateType != st.PredicateType:
+	case !same(s.by, by) || s.statement.Type != statementType || s.statement.PredicateType != st.PredicateType:
 		return false
 	case st.Same != nil:
 		return st.Same(s.statement.Predicate)
@@ -87,24 +86,24 @@ func (s *said) says(key *Key, st written) bool {
 // pen signs with one key. What it signed once it does not sign again: with a key elsewhere each signature is a round trip.
 type pen struct {
 	*Key
-	made map[[sha256.Size]byte][]byte
+	done map[[sha256.Size]byte][]byte
 }
 
 func newPen(key *Key) *pen { return &pen{key, map[[sha256.Size]byte][]byte{}} }
 
 func (p *pen) sign(ctx context.Context, data []byte) (signature, hash []byte, err error) {
 	sum := sha256.Sum256(data)
-	if made, ok := p.made[sum]; ok {
+	if made, ok := p.done[sum]; ok {
 		return made, sum[:], nil
 	}
 	if signature, hash, err = p.Key.sign(ctx, data); err == nil {
-		p.made[sum] = signature
+		p.done[sum] = signature
 	}
 	return signature, hash, err
 }
 
 // bundle signs a statement, in the form that goes into a bundle.
-func (p *pen) bundle(ctx context.Context, payload []byte) ([]byte, error) {
+func (p *pen) bundle(ctx context.Context, payload []byte, _ digest.Digest) ([]byte, error) {
 	trusted, err := trust(p.Key)
 	if err != nil {
 		return nil, err
@@ -115,15 +114,7 @@ func (p *pen) bundle(ctx context.Context, payload []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	loose, err := protojson.Marshal(made)
-	if err != nil {
-		return nil, err
-	}
-	var compact bytes.Buffer // protojson varies its spaces on purpose
-	if err := json.Compact(&compact, loose); err != nil {
-		return nil, err
-	}
-	return compact.Bytes(), nil
+	return marshal(made)
 }
 
 // envelope signs a statement, in the form that goes under a .att tag.
@@ -162,9 +153,9 @@ func openEnvelope(raw []byte, subject digest.Digest, keys []*Key) *said {
 	return nil
 }
 
-// read reads a statement that a key is proven to have signed. It returns nil for one about something else.
-func read(key *Key, payload []byte, subject digest.Digest) *said {
-	s := &said{key: key, payload: payload}
+// read reads a statement that a party is proven to have signed. It returns nil for one about something else.
+func read(by Party, payload []byte, subject digest.Digest) *said {
+	s := &said{by: by, payload: payload}
 	var about struct {
 		Subject []struct {
 			Digest map[string]string `json:"digest"`
@@ -184,38 +175,47 @@ type content int
 
 const (
 	unreadable content = iota // no bundle to anybody
-	foreign                   // signed by none of our keys, or about something else
-	ours                      // a statement about the subject that one of our keys signed
+	foreign                   // signed by none of us, or about something else
+	ours                      // a statement about the subject that one of us signed
 )
 
 // open opens a bundle.
-func open(raw []byte, subject digest.Digest, keys []*Key) (content, *said) {
+func open(raw []byte, subject digest.Digest, own []Party) (content, *said) {
 	var b bundle.Bundle
 	if b.UnmarshalJSON(raw) != nil || !b.MinVersion("v0.3") {
 		return unreadable, nil
 	}
-	hash, err := hex.DecodeString(subject.Encoded())
-	if err != nil || b.GetDsseEnvelope() == nil {
+	if b.GetDsseEnvelope() == nil {
 		return foreign, nil
 	}
-	about := verify.NewPolicy(verify.WithArtifactDigest(subject.Algorithm().String(), hash), verify.WithKey())
-	for _, key := range keys {
-		trusted, err := trust(key)
-		if err != nil {
+	for _, by := range own {
+		if !by.made(&b, subject) {
 			continue
 		}
-		verifier, err := verify.NewVerifier(trusted, verify.WithNoObserverTimestamps(), verify.WithoutStatementPredicate())
-		if err != nil {
-			continue
-		}
-		if _, err := verifier.Verify(&b, about); err != nil {
-			continue
-		}
-		if s := read(key, b.GetDsseEnvelope().GetPayload(), subject); s != nil {
+		if s := read(by, b.GetDsseEnvelope().GetPayload(), subject); s != nil {
 			return ours, s
 		}
 	}
 	return foreign, nil
+}
+
+func (k *Key) writer() writer { return newPen(k) }
+
+func (k *Key) made(b *bundle.Bundle, subject digest.Digest) bool {
+	hash, err := hex.DecodeString(subject.Encoded())
+	if err != nil {
+		return false
+	}
+	trusted, err := trust(k)
+	if err != nil {
+		return false
+	}
+	verifier, err := verify.NewVerifier(trusted, verify.WithNoObserverTimestamps(), verify.WithoutStatementPredicate())
+	if err != nil {
+		return false
+	}
+	_, err = verifier.Verify(b, verify.NewPolicy(verify.WithArtifactDigest(subject.Algorithm().String(), hash), verify.WithKey()))
+	return err == nil
 }
 
 // trust is a trust root of one key, whatever hint a bundle gives.

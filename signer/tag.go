@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -135,7 +136,11 @@ func (t *tagLayout) holds(ctx context.Context, key *Key) (bool, error) {
 	return false, nil
 }
 
-func (t *tagLayout) sign(ctx context.Context, p *pen, statements []written) error {
+func (t *tagLayout) sign(ctx context.Context, w writer, statements []written) error {
+	p, ok := w.(*pen)
+	if !ok {
+		return errors.New("the format tag has no place for what is signed without a key")
+	}
 	if len(statements) > 0 && t.att.broken != nil {
 		return t.att.broken
 	}

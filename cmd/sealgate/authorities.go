@@ -17,7 +17,7 @@ const maxPublicKeyFile = 64 << 10 // bytes
 // openAuthorities reads what authorities are checked with, and gives their fingerprints by name. What an operator should know
 // about them goes to warn.
 func openAuthorities(
-	l *Loaded, signerKeys map[string]*signer.Key, roots trustRoots, warn func(string, ...any),
+	l *Loaded, signers map[string]signer.Party, roots trustRoots, warn func(string, ...any),
 ) (all []verifier.Authority, fingerprints map[string]string, problems Problems) {
 	ctx, cancel := context.WithTimeout(context.Background(), remoteKeysTime)
 	defer cancel()
@@ -25,13 +25,13 @@ func openAuthorities(
 	names := map[string]string{} // by fingerprint
 	for i, a := range l.Config.Authorities {
 		at := fmt.Sprintf("authorities[%d]", i)
-		authority, where, err := openAuthority(ctx, a, signerKeys, roots, warn)
+		authority, where, err := openAuthority(ctx, &l.Config, a, signers, roots, warn)
 		if err != nil {
 			problems = append(problems, l.problem(at+where, "%v", err))
 			continue
 		}
 		if authority == nil {
-			continue // its signer's key did not load, which was said there
+			continue // its signer did not load, which was said there
 		}
 		if other, ok := names[authority.Fingerprint()]; ok {
 			problems = append(problems, l.problem(at, "has the key of authority %s; one signature must not count for two", other))
@@ -44,15 +44,11 @@ func openAuthorities(
 
 // openAuthority opens one; where is the setting that an error is about.
 func openAuthority(
-	ctx context.Context, a Authority, signerKeys map[string]*signer.Key, roots trustRoots, warn func(string, ...any),
+	ctx context.Context, c *Config, a Authority, signers map[string]signer.Party, roots trustRoots, warn func(string, ...any),
 ) (made verifier.Authority, where string, err error) {
 	switch {
 	case a.Signer != "":
-		key := signerKeys[a.Signer]
-		if key == nil {
-			return nil, "", nil
-		}
-		made, err = verifier.NewKeyAuthority(a.Name, key.Public())
+		made, err = signersAuthority(c, a, signers[a.Signer], roots)
 		return made, ".signer", err
 	case a.Keyless != nil:
 		return openKeyless(a.Name, *a.Keyless, roots)
@@ -62,6 +58,19 @@ func openAuthority(
 		return openCertificate(a.Name, *a.Certificate, roots)
 	}
 	return openKey(ctx, a.Name, a.Key, roots, warn)
+}
+
+// signersAuthority is what others would configure for one of our signers. It is nil for one that did not load.
+func signersAuthority(c *Config, a Authority, party signer.Party, roots trustRoots) (made verifier.Authority, err error) {
+	if key, ok := party.(*signer.Key); ok {
+		return verifier.NewKeyAuthority(a.Name, key.Public())
+	}
+	s, err := c.signer(a.Signer)
+	if party == nil || err != nil {
+		return nil, err
+	}
+	made, _, err = s.Keyless.authority(a.Name, roots)
+	return made, err
 }
 
 func openKey(
@@ -196,15 +205,15 @@ func readPublicKey(file string) (crypto.PublicKey, error) {
 
 // known is what policies may refer to. A name whose key did not load is known without a fingerprint, so that the policies
 // are checked all the same; nothing is built from it.
-func known(l *Loaded, authorities map[string]string, keys map[string]*signer.Key, bases map[string][]policy.Base) policy.Known {
+func known(l *Loaded, authorities map[string]string, signers map[string]signer.Party, bases map[string][]policy.Base) policy.Known {
 	k := policy.Known{Authorities: map[string]string{}, Signers: map[string]string{}, Scanners: map[string]string{}, Bases: bases, Now: time.Now()}
 	for _, a := range l.Config.Authorities {
 		k.Authorities[a.Name] = authorities[a.Name]
 	}
 	for _, s := range l.Config.Signers {
 		k.Signers[s.Name] = ""
-		if key := keys[s.Name]; key != nil {
-			k.Signers[s.Name] = key.Fingerprint()
+		if party := signers[s.Name]; party != nil {
+			k.Signers[s.Name] = party.Fingerprint()
 		}
 	}
 	for _, s := range l.Config.Scanners {

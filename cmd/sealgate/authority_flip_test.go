@@ -77,7 +77,7 @@ func TestEachSettingOfAnAuthorityDecides(t *testing.T) {
 func (f decisive) try(t *testing.T, path string) {
 	t.Helper()
 	check := func() error {
-		a, where, err := openAuthority(t.Context(), f.authority, nil, nil, func(string, ...any) {})
+		a, where, err := openAuthority(t.Context(), nil, f.authority, nil, nil, func(string, ...any) {})
 		if err != nil {
 			t.Errorf("%s: %s: %v", path, where, err)
 			return nil

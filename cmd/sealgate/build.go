@@ -53,11 +53,11 @@ type built struct {
 // wrong. What was built has no effect before [builder.keep]; without it, [builder.drop] closes what is new.
 func (b *builder) build(l *Loaded) (*built, error) {
 	made := &built{}
-	signerKeys, problems := b.loadKeys(l, made.warn)
-	roots, more := b.openTrustRoots(l)
-	problems = append(problems, more...)
+	roots, problems := b.openTrustRoots(l)
 	made.Roots = roots
-	authorities, fingerprints, more := openAuthorities(l, signerKeys, roots, made.warn)
+	signers, more := b.loadSigners(l, roots, made.warn)
+	problems = append(problems, more...)
+	authorities, fingerprints, more := openAuthorities(l, signers, roots, made.warn)
 	problems = append(problems, more...)
 	made.Authorities = fingerprints
 
@@ -67,7 +67,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 
 	bases, more := readBases(l)
 	problems = append(problems, more...)
-	compiled, err := policy.Compile(l.Config.Policies, known(l, fingerprints, signerKeys, bases))
+	compiled, err := policy.Compile(l.Config.Policies, known(l, fingerprints, signers, bases))
 	if err != nil && len(more) == 0 { // a list that was not read approves nothing, which was said
 		problems = append(problems, l.faults(err)...)
 	}
@@ -108,7 +108,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		b.drop(made)
 		return nil, Problems{l.problem("authorities", "%v", err)}
 	}
-	sealers, err := openSealers(&l.Config, signerKeys, registries)
+	sealers, err := openSealers(&l.Config, signers, registries)
 	if err != nil {
 		b.drop(made)
 		return nil, Problems{l.problem("signers", "%v", err)}
@@ -116,7 +116,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 	made.Prover, made.Bases = proven.WithSameRepository(sameRepository(registries, compiled)), bases
 	proven = made.Prover.WithNeeds(needs(compiled))
 	if bridge := l.Config.Verification.OutageTTL; b.ledger != nil && bridge > 0 {
-		proven = proven.WithMemory(b.ledger.Evidence(memorySecret(l, signerKeys)), bridge)
+		proven = proven.WithMemory(b.ledger.Evidence(memorySecret(l, signers)), bridge)
 	}
 	if !b.alone { // who asks for one image wants to see all that there is
 		proven = proven.WithEnough(func(s policy.Subject, found []policy.Signature) bool { return compiled.Rule(s.Repo).Enough(s, found) })
@@ -143,9 +143,9 @@ func (b *builder) build(l *Loaded) (*built, error) {
 // memorySecret authenticates what is remembered of evidence, with what is derived from a signing key: who has that can seal
 // images in any case, and gains nothing by forging memories. Without a key of our own there is none, and what is remembered
 // ends with the process.
-func memorySecret(l *Loaded, keys map[string]*signer.Key) []byte {
+func memorySecret(l *Loaded, signers map[string]signer.Party) []byte {
 	for _, s := range l.Config.Signers {
-		if key := keys[s.Name]; key != nil {
+		if key, ok := signers[s.Name].(*signer.Key); ok {
 			if secret, ok := key.Secret("sealgate ledger evidence"); ok {
 				return secret
 			}

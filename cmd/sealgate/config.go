@@ -557,12 +557,12 @@ func (m Moment) time() (time.Time, error) {
 	return time.Parse(time.RFC3339, string(m))
 }
 
-// Signer is something that we sign with: at most one of key, kms and pkcs11 is set.
+// Signer is something that we sign with: at most one of key, kms, pkcs11 and keyless is set.
 type Signer struct {
 	// Name is what policies and authorities call it.
 	Name string `mapstructure:"name"`
 
-	// Key is a private key in a file. Default, where neither kms nor pkcs11 is set: the key that the gateway generates.
+	// Key is a private key in a file. Default, where none of the others is set: the key that the gateway generates.
 	Key PrivateKey `mapstructure:"key"`
 
 	// KMS is a key that a key management service keeps, by its reference: awskms://, gcpkms://, azurekms://, hashivault://
@@ -576,9 +576,49 @@ type Signer struct {
 	// PKCS11 is a key in a hardware security module. It needs the build for such modules.
 	PKCS11 *PKCS11 `mapstructure:"pkcs11"`
 
+	// Keyless signs with certificates that a Fulcio issues to an identity of ours.
+	Keyless *KeylessSigner `mapstructure:"keyless"`
+
 	// Formats are auto, or a list of bundle (what cosign v3 reads first) and tag (cosign v2's .sig). Auto follows what
-	// the image carries and hides nobody's signature; an image that carries nothing gets both. Default auto.
+	// the image carries and hides nobody's signature; an image that carries nothing gets both. With keyless, auto is bundle,
+	// and tag is refused. Default auto.
 	Formats Formats `mapstructure:"formats"`
+}
+
+// KeylessSigner names who vouches for us, and as whom.
+type KeylessSigner struct {
+	// Fulcio is the URL of the certificate authority. The token goes there and nowhere else, so it is https but for loopback.
+	Fulcio string `mapstructure:"fulcio"`
+
+	// IdentityTokenFile is a file with an OpenID Connect token that Fulcio takes, such as a projected one of Kubernetes. It is
+	// read anew for each signature.
+	IdentityTokenFile string `mapstructure:"identity_token_file"`
+
+	// Identity is who the certificates must be for. Signatures of anybody else are not attached.
+	Identity SignerIdentity `mapstructure:"identity"`
+
+	// Timestamp are one to four timestamp authorities, by whole URLs, each of which says the time of each signature.
+	Timestamp []string `mapstructure:"timestamp"`
+
+	// Rekor is the URL of a transparency log of version 2 that each signature goes to.
+	Rekor string `mapstructure:"rekor"`
+
+	// WithoutTransparencyLogUnsafe, instead of rekor, signs in no log, and believes this identity without: whoever steals it
+	// signs unseen. Default false.
+	WithoutTransparencyLogUnsafe bool `mapstructure:"without_transparency_log_unsafe"`
+
+	// TrustedRoot is what the signatures are verified with before they are attached, and when they are pulled: a name of
+	// trust_roots, or a trusted_root.json. Default public-good.
+	TrustedRoot string `mapstructure:"trusted_root"`
+}
+
+// SignerIdentity is an identity, all of it exactly.
+type SignerIdentity struct {
+	// Issuer is who gives out the tokens, as certificates have it.
+	Issuer string `mapstructure:"issuer"`
+
+	// Subject is the certificates' subject: an address, or a URI.
+	Subject string `mapstructure:"subject"`
 }
 
 // PrivateKey names an encrypted private key and where its password is.

@@ -214,6 +214,12 @@ func (c *Config) paths() map[string]*string {
 		all[fmt.Sprintf("signers[%d].key.file", i)] = &c.Signers[i].Key.File
 		all[fmt.Sprintf("signers[%d].key.password_file", i)] = &c.Signers[i].Key.PasswordFile
 		all[fmt.Sprintf("signers[%d].public", i)] = &c.Signers[i].Public
+		if k := c.Signers[i].Keyless; k != nil {
+			all[fmt.Sprintf("signers[%d].keyless.identity_token_file", i)] = &k.IdentityTokenFile
+			if !c.isTrustRoot(k.TrustedRoot) {
+				all[fmt.Sprintf("signers[%d].keyless.trusted_root", i)] = &k.TrustedRoot
+			}
+		}
 		if token := c.Signers[i].PKCS11; token != nil {
 			all[fmt.Sprintf("signers[%d].pkcs11.module", i)] = &token.Module
 			all[fmt.Sprintf("signers[%d].pkcs11.pin_file", i)] = &token.PINFile

@@ -276,7 +276,21 @@ func TestContentThatContradictsItselfIsRefusedWithItsLine(t *testing.T) {
 		{"a door without an address", onePolicy + "scanners: [{name: a, harbor: {url: 'https://scanner.acme.dev'}}]\n", ":5: scanners[0].harbor.door.address: is not host:port"},
 		{"an unknown format", onePolicy + "signers: [{name: gateway, formats: [tarball]}]\n", ":5: signers[0].formats: format \"tarball\""},
 		{"no format", onePolicy + "signers: [{name: gateway, formats: []}]\n", ":5: signers[0].formats: is an empty list"},
-		{"a key in two places", onePolicy + "signers: [{name: gateway, kms: \"hashivault://a\", key: {file: b}}]\n", ":5: signers[0]: has more than one of key, kms and pkcs11"},
+		{"a key in two places", onePolicy + "signers: [{name: gateway, kms: \"hashivault://a\", key: {file: b}}]\n", ":5: signers[0]: has more than one of key, kms, pkcs11 and keyless"},
+		{"a key and none", onePolicy + "signers: [{name: gateway, kms: \"hashivault://a\", " + keylessWith("", "") + "}]\n", ":5: signers[0]: has more than one of key, kms, pkcs11 and keyless"},
+		{"an identity that signs", onePolicy + "signers: [{name: gateway, " + keylessWith("", "") + "}]\n", ""},
+		{"an identity that signs in bundles", onePolicy + "signers: [{name: gateway, formats: [bundle], " + keylessWith("", "") + "}]\n", ""},
+		{"an identity that signs in tags", onePolicy + "signers: [{name: gateway, formats: [tag, bundle], " + keylessWith("", "") + "}]\n", ":5: signers[0].formats: a keyless signature is a bundle"},
+		{"a Fulcio that is nowhere", onePolicy + "signers: [{name: gateway, " + keylessWith("fulcio: 'https://fulcio.acme.dev', ", "") + "}]\n", ":5: signers[0].keyless.fulcio: is not a URL"},
+		{"an identity token in plain text", onePolicy + "signers: [{name: gateway, " + keylessWith("https://fulcio.acme.dev", "http://fulcio.acme.dev") + "}]\n", ":5: signers[0].keyless.fulcio: the identity token would travel in plain text"},
+		{"no identity token", onePolicy + "signers: [{name: gateway, " + keylessWith("identity_token_file: t, ", "") + "}]\n", ":5: signers[0].keyless: has no identity_token_file"},
+		{"an identity without an issuer", onePolicy + "signers: [{name: gateway, " + keylessWith("issuer: 'https://acme.dev', ", "") + "}]\n", ":5: signers[0].keyless: has no identity.issuer"},
+		{"an identity without a subject", onePolicy + "signers: [{name: gateway, " + keylessWith(", subject: a@acme.dev", "") + "}]\n", ":5: signers[0].keyless: has no identity.subject"},
+		{"signatures of no time", onePolicy + "signers: [{name: gateway, " + keylessWith("timestamp: ['https://tsa.acme.dev/api/v1/timestamp'], ", "") + "}]\n", ":5: signers[0].keyless.timestamp: are not one to four"},
+		{"a time from nowhere", onePolicy + "signers: [{name: gateway, " + keylessWith("https://tsa.acme.dev/api/v1/timestamp", "tsa") + "}]\n", ":5: signers[0].keyless.timestamp[0]: is not a URL"},
+		{"an identity in no log", onePolicy + "signers: [{name: gateway, " + keylessWith(", rekor: 'https://rekor.acme.dev'", "") + "}]\n", ":5: signers[0].keyless: has no rekor"},
+		{"an identity in no log on purpose", onePolicy + "signers: [{name: gateway, " + keylessWith("rekor: 'https://rekor.acme.dev'", "without_transparency_log_unsafe: true") + "}]\n", ""},
+		{"a log, and none", onePolicy + "signers: [{name: gateway, " + keylessWith(", rekor:", ", without_transparency_log_unsafe: true, rekor:") + "}]\n", ":5: signers[0].keyless.without_transparency_log_unsafe: contradicts rekor"},
 		{"a service that would run a program", onePolicy + "signers: [{name: gateway, kms: \"evil://a\"}]\n", ":5: signers[0].kms: a reference that begins with none of"},
 		{"a copy of nothing", onePolicy + "signers: [{name: gateway, public: a.pub}]\n", ":5: signers[0].public: means nothing without kms"},
 		{"a token without a module", onePolicy + "signers: [{name: gateway, pkcs11: {token: a, label: b, pin_file: c}}]\n", ":5: signers[0].pkcs11: has no module"},
@@ -356,4 +370,10 @@ func FuzzBothReadersAgree(f *testing.F) {
 			t.Errorf("checkYAML accepts what viper refuses: %v\n%s", err, raw)
 		}
 	})
+}
+
+// keylessWith is a signer's keyless settings with something in them replaced.
+func keylessWith(old, now string) string {
+	return strings.Replace("keyless: {fulcio: 'https://fulcio.acme.dev', identity_token_file: t, identity: {issuer: 'https://acme.dev', subject: a@acme.dev}, "+
+		"timestamp: ['https://tsa.acme.dev/api/v1/timestamp'], trusted_root: public-good, rekor: 'https://rekor.acme.dev'}", old, now, 1)
 }

@@ -16,14 +16,14 @@ import (
 
 var errNotYetGenerated = errors.New("the gateway's key is not generated yet")
 
-// loadKeys loads the signers' keys, as far as they load. What an operator should know about them goes to warn.
-func (b *builder) loadKeys(l *Loaded, warn func(string, ...any)) (map[string]*signer.Key, Problems) {
+// loadSigners loads what we sign with, as far as it loads. What an operator should know about it goes to warn.
+func (b *builder) loadSigners(l *Loaded, roots trustRoots, warn func(string, ...any)) (map[string]signer.Party, Problems) {
 	ctx, cancel := context.WithTimeout(context.Background(), remoteKeysTime)
 	defer cancel()
-	keys := map[string]*signer.Key{}
+	parties := map[string]signer.Party{}
 	var problems Problems
 	for i, s := range l.Config.Signers {
-		key, where, err := b.loadKey(ctx, &l.Config, s, warn)
+		party, where, err := b.loadSigner(ctx, &l.Config, s, roots, warn)
 		if b.dry && errors.Is(err, errNotYetGenerated) {
 			continue // serve will
 		}
@@ -31,14 +31,25 @@ func (b *builder) loadKeys(l *Loaded, warn func(string, ...any)) (map[string]*si
 			problems = append(problems, l.problem(fmt.Sprintf("signers[%d]%s", i, where), "%v", err))
 			continue
 		}
-		keys[s.Name] = key
+		parties[s.Name] = party
 	}
-	return keys, problems
+	return parties, problems
+}
+
+func (b *builder) loadSigner(
+	ctx context.Context, c *Config, s Signer, roots trustRoots, warn func(string, ...any),
+) (party signer.Party, where string, err error) {
+	if s.Keyless != nil {
+		return openKeylessSigner(s, roots)
+	}
+	return b.loadKey(ctx, c, s, warn)
 }
 
 // loadKey loads one; where is the setting that an error is about.
 func (b *builder) loadKey(ctx context.Context, c *Config, s Signer, warn func(string, ...any)) (key *signer.Key, where string, err error) {
 	switch {
+	case s.Keyless != nil:
+		return nil, ".keyless", fmt.Errorf("signer %s has no key; others verify it by its identity", s.Name)
 	case s.KMS != "":
 		return loadRemoteKey(ctx, s, warn)
 	case s.PKCS11 != nil:
@@ -117,18 +128,18 @@ func (t PKCS11) pin(getenv func(string) string) (string, error) {
 	return "", fmt.Errorf("no PIN: the variable %s is not set; set it, or name a file in pin_file", t.PINEnv)
 }
 
-// openSealers makes what seals under each policy. What any of our keys signed is our own to all of them, so that a new key
+// openSealers makes what seals under each policy. What any of our signers signed is our own to all of them, so that a new key
 // seals as the one did that it takes over from.
-func openSealers(c *Config, keys map[string]*signer.Key, registries *upstream.Registries) (map[string]gateway.Sealer, error) {
+func openSealers(c *Config, parties map[string]signer.Party, registries *upstream.Registries) (map[string]gateway.Sealer, error) {
 	bySigner := map[string]*signer.Sealer{}
-	var all []*signer.Key
+	var all []signer.Party
 	for _, s := range c.Signers {
 		formats, err := signer.ParseFormats(s.Formats)
 		if err != nil {
 			return nil, fmt.Errorf("signer %s: %w", s.Name, err)
 		}
-		bySigner[s.Name] = signer.NewSealer(keys[s.Name], registries, formats)
-		all = append(all, keys[s.Name])
+		bySigner[s.Name] = signer.NewSealer(parties[s.Name], registries, formats)
+		all = append(all, parties[s.Name])
 	}
 	byPolicy := map[string]gateway.Sealer{}
 	for _, p := range c.Policies {

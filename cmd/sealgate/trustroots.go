@@ -61,13 +61,18 @@ func (b *builder) openTrustRoots(l *Loaded) (trustRoots, Problems) {
 	return all, problems
 }
 
-// usesPublicGood reports whether an authority has the root that is built in.
+// usesPublicGood reports whether an authority or a signer has the root that is built in.
 func (c *Config) usesPublicGood() bool {
 	is := func(root string) bool { return root == "" || root == publicGood }
 	for _, a := range c.Authorities {
 		switch {
 		case a.Keyless != nil && is(a.Keyless.TrustedRoot), a.GitHub != nil && is(a.GitHub.TrustedRoot),
 			a.Key.bounded() && is(a.Key.TrustedRoot), a.Certificate != nil && a.Certificate.TrustedRoot == publicGood:
+			return true
+		}
+	}
+	for _, s := range c.Signers {
+		if s.Keyless != nil && is(s.Keyless.TrustedRoot) {
 			return true
 		}
 	}

@@ -447,13 +447,13 @@ func (v *validator) signers(c *Config) {
 
 func (v *validator) signer(at string, s Signer) {
 	kinds := 0
-	for _, set := range []bool{s.Key != PrivateKey{}, s.KMS != "", s.PKCS11 != nil} {
+	for _, set := range []bool{s.Key != PrivateKey{}, s.KMS != "", s.PKCS11 != nil, s.Keyless != nil} {
 		if set {
 			kinds++
 		}
 	}
 	if kinds > 1 {
-		v.add(at, "has more than one of key, kms and pkcs11; they contradict each other")
+		v.add(at, "has more than one of key, kms, pkcs11 and keyless; they contradict each other")
 	}
 	v.secretVariable(at+".key.password_env", s.Key.PasswordEnv, s.Key.PasswordFile, "password")
 	if s.KMS != "" {
@@ -474,6 +474,9 @@ func (v *validator) signer(at string, s Signer) {
 			v.add(at+".pkcs11", "has neither pin_env nor pin_file; say where the PIN is")
 		}
 		v.secretVariable(at+".pkcs11.pin_env", t.PINEnv, t.PINFile, "PIN")
+	}
+	if s.Keyless != nil {
+		v.keylessSigner(at, *s.Keyless, s.Formats)
 	}
 }
 
@@ -513,7 +516,7 @@ func (v *validator) policies(c *Config) {
 // keyPath is where a signer's key is, and whether that is the key that the gateway generates for itself. A key that is in no
 // file is nowhere.
 func (c *Config) keyPath(s Signer) (path string, generated bool) {
-	if s.KMS != "" || s.PKCS11 != nil {
+	if s.KMS != "" || s.PKCS11 != nil || s.Keyless != nil {
 		return "", false
 	}
 	standard := filepath.Join(c.Storage.Directory, defaultKeyFile)

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sealgate/sealgate/signer"
+	"github.com/sealgate/sealgate/verifier"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+)
+
+const maxIdentityToken = 16 << 10 // bytes; Kubernetes' take 1 KiB
+
+// openKeylessSigner opens a signer without a key. Nobody is asked, and the token need not be there: a gateway serves pulls
+// while nobody vouches for it.
+func openKeylessSigner(s Signer, roots trustRoots) (made *signer.Keyless, where string, err error) {
+	own, where, err := s.Keyless.authority(s.Name, roots)
+	if err != nil {
+		return nil, where, err
+	}
+	k := *s.Keyless
+	made, err = signer.NewKeyless(signer.KeylessOptions{
+		Fulcio: k.Fulcio, Timestamps: slices.Clone(k.Timestamp), Rekor: k.Rekor,
+		Token: func() (string, error) {
+			raw, err := readBounded(k.IdentityTokenFile, maxIdentityToken, 0)
+			return strings.TrimSpace(string(raw)), err
+		},
+		Verify: func(b *bundle.Bundle, subject digest.Digest) error {
+			_, err := own.CheckBundle(b, subject)
+			return err
+		},
+		Fingerprint: own.Fingerprint(),
+	})
+	return made, ".keyless", err
+}
+
+// authority is who signs so: what is sealed, what is there already and what is pulled is judged by the same.
+func (k KeylessSigner) authority(name string, roots trustRoots) (made verifier.Authority, where string, err error) {
+	trusted, err := roots.one(k.TrustedRoot)
+	if err != nil {
+		return nil, ".keyless.trusted_root", err
+	}
+	made, err = verifier.NewKeylessAuthority(name, verifier.Keyless{
+		Identity: verifier.Identity{Issuer: k.Identity.Issuer, Subject: k.Identity.Subject},
+		Root:     trusted, WithoutTransparencyLogUnsafe: k.WithoutTransparencyLogUnsafe,
+	})
+	return made, ".keyless", err
+}
+
+func (v *validator) keylessSigner(at string, k KeylessSigner, formats Formats) {
+	for _, one := range []struct{ key, value string }{
+		{"identity_token_file", k.IdentityTokenFile}, {"identity.issuer", k.Identity.Issuer}, {"identity.subject", k.Identity.Subject},
+	} {
+		if one.value == "" {
+			v.add(at+".keyless", "has no %s", one.key)
+		}
+	}
+	v.origin(at+".keyless.fulcio", k.Fulcio)
+	if strings.HasPrefix(k.Fulcio, "http://") && !isLoopback(k.Fulcio) {
+		v.add(at+".keyless.fulcio", "the identity token would travel in plain text; use an https URL")
+	}
+	if len(k.Timestamp) == 0 || len(k.Timestamp) > 4 {
+		v.add(at+".keyless.timestamp", "are not one to four timestamp authorities; without one, nobody says when the certificate was valid")
+	}
+	for i, where := range k.Timestamp {
+		u, err := url.Parse(where)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			v.add(fmt.Sprintf("%s.keyless.timestamp[%d]", at, i), "is not a URL like https://timestamp.acme.dev/api/v1/timestamp")
+		}
+	}
+	switch {
+	case k.Rekor == "" && !k.WithoutTransparencyLogUnsafe:
+		v.add(at+".keyless", "has no rekor; name a transparency log, or set without_transparency_log_unsafe")
+	case k.Rekor != "" && k.WithoutTransparencyLogUnsafe:
+		v.add(at+".keyless.without_transparency_log_unsafe", "contradicts rekor; leave one of them out")
+	case k.Rekor != "":
+		v.origin(at+".keyless.rekor", k.Rekor)
+	}
+	if slices.Contains(formats, string(signer.Tag)) {
+		v.add(at+".formats", "a keyless signature is a bundle; write bundle, or auto, which means the same here")
+	}
+}

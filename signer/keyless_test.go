@@ -1,0 +1,194 @@
+package signer
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"io"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+)
+
+// certifier is a Fulcio as far as it answers. What it certifies is proven in e2e, with a real one.
+type certifier struct {
+	t      *testing.T
+	key    *ecdsa.PrivateKey
+	url    string
+	tokens []string // that it was shown
+	answer http.HandlerFunc
+}
+
+const anIdentityToken = "c2VjcmV0LWhlYWRlcg.eyJzdWIiOiJzZWFsZ2F0ZSJ9.c2VjcmV0LXNpZ25hdHVyZQ"
+
+func newCertifier(t *testing.T) *certifier {
+	c := &certifier{t: t, key: must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))}
+	c.answer = c.certify
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c.tokens = append(c.tokens, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+		c.answer(w, r)
+	}))
+	t.Cleanup(server.Close)
+	c.url = server.URL
+	return c
+}
+
+func (c *certifier) certify(w http.ResponseWriter, r *http.Request) {
+	var asked struct {
+		PublicKeyRequest struct{ PublicKey struct{ Content string } }
+	}
+	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+		c.t.Error(err)
+	}
+	block, _ := pem.Decode([]byte(asked.PublicKeyRequest.PublicKey.Content))
+	public := must(x509.ParsePKIXPublicKey(block.Bytes))
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(int64(len(c.tokens))), Subject: pkix.Name{CommonName: "leaf"},
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(10 * time.Minute),
+	}
+	der := must(x509.CreateCertificate(rand.Reader, leaf, leaf, public, c.key))
+	chain := []string{string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))}
+	_ = json.NewEncoder(w).Encode(map[string]any{"signedCertificateEmbeddedSct": map[string]any{"chain": map[string]any{"certificates": chain}}})
+}
+
+// verify believes whatever has a certificate that the certifier signed.
+func (c *certifier) verify(b *bundle.Bundle, _ digest.Digest) error {
+	content, err := b.VerificationContent()
+	if err != nil || content.Certificate() == nil {
+		return errors.New("no certificate")
+	}
+	leaf := content.Certificate()
+	sum := sha256.Sum256(leaf.RawTBSCertificate)
+	if !ecdsa.VerifyASN1(&c.key.PublicKey, sum[:], leaf.Signature) {
+		return errors.New("another's certificate")
+	}
+	return nil
+}
+
+func (c *certifier) signer(change func(*KeylessOptions)) *Keyless {
+	o := KeylessOptions{
+		Fulcio: c.url, Token: func() (string, error) { return anIdentityToken, nil }, Verify: c.verify, Fingerprint: "sealgate",
+	}
+	if change != nil {
+		change(&o)
+	}
+	return must(NewKeyless(o))
+}
+
+func TestAnIdentitySealsOnceInBundlesThoughEachHasAnotherKey(t *testing.T) {
+	store, fulcio, tokens := newMemory(), newCertifier(t), 0
+	k := fulcio.signer(func(o *KeylessOptions) {
+		o.Token = func() (string, error) { tokens++; return anIdentityToken, nil }
+	})
+	subject := push(t, store, "prod/app", "x")
+	first := mustAttest(t, NewSealer(k, store, nil), subject, says(scanned, 1))
+	if len(first) != 2 || len(fulcio.tokens) != 2 || tokens != 2 {
+		t.Errorf("%d manifests, %d certificates, the token read %d times; want 2 each", len(first), len(fulcio.tokens), tokens)
+	}
+	for _, name := range store.names() {
+		if strings.HasSuffix(name, ".sig") || strings.HasSuffix(name, ".att") {
+			t.Errorf("wrote %s", name)
+		}
+	}
+	before := store.names()
+	again := mustAttest(t, NewSealer(k, store, []Format{Tag}), subject, says(scanned, 1))
+	if !slices.Equal(first, again) || !slices.Equal(before, store.names()) || len(fulcio.tokens) != 2 {
+		t.Error("sealing again changed something, or asked for a certificate")
+	}
+
+	// What it made is ours to a key beside it, which follows no stranger then.
+	key := newKey(t)
+	mustAttest(t, NewSealer(key, store, nil).Beside(k), subject, says(scanned, 1))
+	wantCount(t, store, subject, key, 1, 1)
+}
+
+func TestThreat155_AFulcioThatDoesNotVouchLeavesNothingAndARetryCompletes(t *testing.T) {
+	store, fulcio, key := newMemory(), newCertifier(t), newKey(t)
+	subject := push(t, store, "prod/app", "x")
+	before := store.names()
+	refuse := func(status int, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status); _, _ = io.WriteString(w, body) }
+	}
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("followed to somebody else") }))
+	defer elsewhere.Close()
+	other := newCertifier(t)
+	for name, c := range map[string]struct {
+		answer http.HandlerFunc
+		change func(*KeylessOptions)
+		want   string
+	}{
+		"down":             {refuse(http.StatusServiceUnavailable, ""), nil, "503"},
+		"another's token":  {refuse(http.StatusUnauthorized, "who are you?"), nil, "who are you?"},
+		"too much to say":  {refuse(http.StatusBadRequest, strings.Repeat("x", 1<<20)), nil, "400"},
+		"repeats secrets":  {refuse(http.StatusBadRequest, "bad: "+anIdentityToken), nil, "withheld"},
+		"elsewhere":        {http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect).ServeHTTP, nil, "307"},
+		"another identity": {fulcio.certify, func(o *KeylessOptions) { o.Verify = other.verify }, "not one of the identity that is configured"},
+		"no token": {fulcio.certify, func(o *KeylessOptions) {
+			o.Token = func() (string, error) { return "", errors.New("no such file") }
+		}, "no such file"},
+		"an empty token": {fulcio.certify, func(o *KeylessOptions) {
+			o.Token = func() (string, error) { return "", nil }
+		}, "IDToken"},
+		"nobody says the time": {func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/timestamp" {
+				w.WriteHeader(http.StatusBadGateway)
+				return
+			}
+			fulcio.certify(w, r)
+		}, func(o *KeylessOptions) { o.Timestamps = []string{fulcio.url + "/timestamp"} }, "502"},
+	} {
+		fulcio.answer = c.answer
+		both := Join(NewSealer(key, store, nil), NewSealer(fulcio.signer(c.change), store, nil))
+		_, err := both.Seal(t.Context(), subject, host+subject.Repo, []Statement{says(scanned, 1)})
+		if err == nil || !strings.Contains(err.Error(), c.want) || len(err.Error()) > 2*maxSaid {
+			t.Errorf("%s: got %.2000v", name, err)
+		}
+		for part := range strings.SplitSeq(anIdentityToken, ".") {
+			if err != nil && strings.Contains(err.Error(), part) {
+				t.Errorf("%s: the token is in the error", name)
+			}
+		}
+		if !slices.Equal(before, store.names()) || len(store.listed[subject]) > 0 {
+			t.Fatalf("%s: something was left", name)
+		}
+	}
+
+	fulcio.answer = func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // only then a server notices that nobody waits any more
+		<-r.Context().Done()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := NewSealer(fulcio.signer(nil), store, nil).Seal(ctx, subject, host+subject.Repo, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a Fulcio that never answers: got %v", err)
+	}
+
+	fulcio.answer = fulcio.certify
+	mustAttest(t, Join(NewSealer(key, store, nil), NewSealer(fulcio.signer(nil), store, nil)), subject, says(scanned, 1))
+	wantCount(t, store, subject, key, 1, 1)
+}
+
+func TestAKeylessSignerWithoutWhatVerifiesIsNone(t *testing.T) {
+	for _, o := range []KeylessOptions{
+		{},
+		{Fulcio: "https://fulcio.acme.dev", Token: func() (string, error) { return "", nil }, Fingerprint: "x"},
+	} {
+		if k, err := NewKeyless(o); err == nil {
+			t.Errorf("got %v", k)
+		}
+	}
+}
