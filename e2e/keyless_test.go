@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"sync/atomic"
+	"testing"
+)
+
+const keylessConfig = `
+registries:
+  - {name: up, url: %q, prefix: ""}
+signers:
+  - name: workload
+    keyless:
+      fulcio: %q
+      identity_token_file: identity.token
+      identity: {issuer: %q, subject: %s}
+      timestamp: [%q]
+      rekor: %q
+      trusted_root: %s
+authorities:
+  - {name: workload, signer: workload}
+policies:
+  - name: all
+    repositories: ["**"]
+    pull: {signed_by: {any: [workload]}}
+    push: {seal: {signer: workload, summary: true}}
+`
+
+// TestASealWithoutAKey has a real Fulcio, timestamp authority and Rekor v2 behind the seal of a push: it is pulled, stock cosign
+// accepts it, another push adds nothing, and while Fulcio is away nothing is attached.
+func TestASealWithoutAKey(t *testing.T) {
+	s, up, kit := need(t, suite.sigstore), startRegistry(t), need(t, suite.images)
+	fulcio, err := url.Parse(s.fulcio)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var away atomic.Bool
+	proxy := httputil.NewSingleHostReverseProxy(fulcio)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if away.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	defer front.Close()
+
+	gw := newGateway(t, fmt.Sprintf(keylessConfig, up.url(), front.URL, s.issuer.url, builder, s.timestamp+"/api/v1/timestamp", s.rekor, s.roots[wholeRoot]))
+	be := func(who string) {
+		token, err := s.issuer.token(who)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, gw.path("identity.token"), []byte(token), 0o600)
+	}
+	be(builder)
+	gw.start(t)
+
+	image := kit.source(t, nonroot, "sealed without a key")
+	cranePush(t, image, gw.ref("app:v1")).ok(t)
+	cranePull(t, gw.ref("app:v1")).ok(t)
+	pinned := up.ref("app") + "@" + gw.digest(t, "app", "v1")
+	cosign3.run(t, "verify", "--certificate-identity", builder, "--certificate-oidc-issuer", s.issuer.url, "--trusted-root", s.roots[wholeRoot],
+		"--insecure-ignore-sct", "--use-signed-timestamps", pinned).ok(t)
+	cosign3.run(t, "verify", "--certificate-identity", anybodyElse, "--certificate-oidc-issuer", s.issuer.url, "--trusted-root", s.roots[wholeRoot],
+		"--insecure-ignore-sct", "--use-signed-timestamps", pinned).fails(t)
+
+	attached := func(tag string) int { return len(gw.referrers(t, "app", gw.digest(t, "app", tag))) }
+	first := attached("v1")
+	if first != 2 { // the signature and the summary
+		t.Errorf("%d are attached, want 2", first)
+	}
+	cranePush(t, image, gw.ref("app:v2")).ok(t)
+	if again := attached("v2"); again != first {
+		t.Errorf("%d are attached after another push, %d before", again, first)
+	}
+
+	other := kit.source(t, nonroot, "sealed when Fulcio is back")
+	for why, meddle := range map[string]struct{ on, off func() }{
+		"Fulcio is away":         {func() { away.Store(true) }, func() { away.Store(false) }},
+		"the token is another's": {func() { be(anybodyElse) }, func() { be(builder) }},
+	} {
+		meddle.on()
+		cranePush(t, other, gw.ref("other:v1")).fails(t)
+		if status := gw.status(t, http.MethodHead, "other", "v1"); status == http.StatusOK {
+			t.Errorf("%s: the tag is there", why)
+		}
+		meddle.off()
+	}
+	cranePush(t, other, gw.ref("other:v1")).ok(t)
+	cranePull(t, gw.ref("other:v1")).ok(t)
+}
