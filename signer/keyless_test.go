@@ -17,6 +17,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,11 +27,26 @@ import (
 
 // certifier is a Fulcio as far as it answers. What it certifies is proven in e2e, with a real one.
 type certifier struct {
-	t      *testing.T
-	key    *ecdsa.PrivateKey
-	url    string
-	tokens []string // that it was shown
+	t   *testing.T
+	key *ecdsa.PrivateKey
+	url string
+
+	mu     sync.Mutex // guards what follows: a request that nobody waits for is still served
+	tokens []string   // that it was shown
 	answer http.HandlerFunc
+}
+
+func (c *certifier) answers(answer http.HandlerFunc) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answer = answer
+}
+
+// shown is how many tokens it was shown.
+func (c *certifier) shown() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.tokens)
 }
 
 const anIdentityToken = "c2VjcmV0LWhlYWRlcg.eyJzdWIiOiJzZWFsZ2F0ZSJ9.c2VjcmV0LXNpZ25hdHVyZQ"
@@ -39,8 +55,11 @@ func newCertifier(t *testing.T) *certifier {
 	c := &certifier{t: t, key: must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))}
 	c.answer = c.certify
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c.mu.Lock()
 		c.tokens = append(c.tokens, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
-		c.answer(w, r)
+		answer := c.answer
+		c.mu.Unlock()
+		answer(w, r)
 	}))
 	t.Cleanup(server.Close)
 	c.url = server.URL
@@ -57,7 +76,7 @@ func (c *certifier) certify(w http.ResponseWriter, r *http.Request) {
 	block, _ := pem.Decode([]byte(asked.PublicKeyRequest.PublicKey.Content))
 	public := must(x509.ParsePKIXPublicKey(block.Bytes))
 	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(int64(len(c.tokens))), Subject: pkix.Name{CommonName: "leaf"},
+		SerialNumber: big.NewInt(int64(c.shown())), Subject: pkix.Name{CommonName: "leaf"},
 		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(10 * time.Minute),
 	}
 	der := must(x509.CreateCertificate(rand.Reader, leaf, leaf, public, c.key))
@@ -96,8 +115,8 @@ func TestAnIdentitySealsOnceInBundlesThoughEachHasAnotherKey(t *testing.T) {
 	})
 	subject := push(t, store, "prod/app", "x")
 	first := mustAttest(t, NewSealer(k, store, nil), subject, says(scanned, 1))
-	if len(first) != 2 || len(fulcio.tokens) != 2 || tokens != 2 {
-		t.Errorf("%d manifests, %d certificates, the token read %d times; want 2 each", len(first), len(fulcio.tokens), tokens)
+	if len(first) != 2 || fulcio.shown() != 2 || tokens != 2 {
+		t.Errorf("%d manifests, %d certificates, the token read %d times; want 2 each", len(first), fulcio.shown(), tokens)
 	}
 	for _, name := range store.names() {
 		if strings.HasSuffix(name, ".sig") || strings.HasSuffix(name, ".att") {
@@ -106,7 +125,7 @@ func TestAnIdentitySealsOnceInBundlesThoughEachHasAnotherKey(t *testing.T) {
 	}
 	before := store.names()
 	again := mustAttest(t, NewSealer(k, store, []Format{Tag}), subject, says(scanned, 1))
-	if !slices.Equal(first, again) || !slices.Equal(before, store.names()) || len(fulcio.tokens) != 2 {
+	if !slices.Equal(first, again) || !slices.Equal(before, store.names()) || fulcio.shown() != 2 {
 		t.Error("sealing again changed something, or asked for a certificate")
 	}
 
@@ -151,7 +170,7 @@ func TestThreat155_AFulcioThatDoesNotVouchLeavesNothingAndARetryCompletes(t *tes
 			fulcio.certify(w, r)
 		}, func(o *KeylessOptions) { o.Timestamps = []string{fulcio.url + "/timestamp"} }, "502"},
 	} {
-		fulcio.answer = c.answer
+		fulcio.answers(c.answer)
 		both := Join(NewSealer(key, store, nil), NewSealer(fulcio.signer(c.change), store, nil))
 		_, err := both.Seal(t.Context(), subject, host+subject.Repo, []Statement{says(scanned, 1)})
 		if err == nil || !strings.Contains(err.Error(), c.want) || len(err.Error()) > 2*maxSaid {
@@ -167,17 +186,17 @@ func TestThreat155_AFulcioThatDoesNotVouchLeavesNothingAndARetryCompletes(t *tes
 		}
 	}
 
-	fulcio.answer = func(_ http.ResponseWriter, r *http.Request) {
+	fulcio.answers(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // only then a server notices that nobody waits any more
 		<-r.Context().Done()
-	}
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := NewSealer(fulcio.signer(nil), store, nil).Seal(ctx, subject, host+subject.Repo, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a Fulcio that never answers: got %v", err)
 	}
 
-	fulcio.answer = fulcio.certify
+	fulcio.answers(fulcio.certify)
 	mustAttest(t, Join(NewSealer(key, store, nil), NewSealer(fulcio.signer(nil), store, nil)), subject, says(scanned, 1))
 	wantCount(t, store, subject, key, 1, 1)
 }
