@@ -75,6 +75,9 @@ func (g *Gateway) fetch(ctx context.Context, re *Regime, t Target) (*manifest.Ma
 				err = fmt.Errorf("panic: %v", p)
 			}
 		}()
+		if m := g.manifests.get(key); m != nil {
+			return m, nil // another flight landed after we looked
+		}
 		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), manifestDeadline)
 		defer cancel()
 		return g.read(detached, registry, key, t.Digest.String())
