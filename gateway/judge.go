@@ -169,19 +169,27 @@ func (j judgement) decision(re *Regime, repo string) ledger.Decision {
 // Judge returns the decision that a pull of a reference, a tag or a digest, would get now. It is not recorded. An error
 // says that there is nothing to decide about: no such repository or manifest, or no usable answer from the registry.
 func (g *Gateway) Judge(ctx context.Context, repo, reference string) (ledger.Decision, error) {
-	re := g.regime.Load()
-	t := Target{Kind: PullManifest, Repo: repo}
-	if err := checkRepository(repo); err != nil {
-		return ledger.Decision{}, err
-	}
-	if err := t.takeReference(reference); err != nil {
-		return ledger.Decision{}, err
-	}
-	m, err := g.fetch(ctx, re, t)
+	re, t := g.regime.Load(), Target{Kind: PullManifest, Repo: repo}
+	m, err := g.resolve(ctx, re, &t, reference)
 	if err != nil {
-		return ledger.Decision{}, fmt.Errorf("fetch %s: %w", t.Image(), err)
+		return ledger.Decision{}, err
 	}
 	d := g.judge(ctx, re, repo, t.Tag == "", m).decision(re, repo)
 	d.Action, d.Reference, d.Digest = ledger.Pull, reference, m.Digest
 	return d, nil
+}
+
+// resolve fetches what a reference, a tag or a digest, names in a target's repository now, and completes the target.
+func (g *Gateway) resolve(ctx context.Context, re *Regime, t *Target, reference string) (*manifest.Manifest, error) {
+	if err := checkRepository(t.Repo); err != nil {
+		return nil, err
+	}
+	if err := t.takeReference(reference); err != nil {
+		return nil, err
+	}
+	m, err := g.fetch(ctx, re, *t)
+	if err != nil {
+		return nil, fmt.Errorf("fetch %s: %w", t.Image(), err)
+	}
+	return m, nil
 }

@@ -28,17 +28,10 @@ const (
 // The decision is recorded, as that of a push. An error says that there is nothing to decide about: no such repository or
 // manifest, or no usable answer from the registry. progress, if it is not nil, is told each step before it is taken.
 func (g *Gateway) Seal(ctx context.Context, repo, reference string, progress func(Step, digest.Digest)) (ledger.Decision, error) {
-	re := g.regime.Load()
-	t := Target{Kind: PushManifest, Repo: repo}
-	if err := checkRepository(repo); err != nil {
-		return ledger.Decision{}, err
-	}
-	if err := t.takeReference(reference); err != nil {
-		return ledger.Decision{}, err
-	}
-	m, err := g.fetch(ctx, re, t)
+	re, t := g.regime.Load(), Target{Kind: PushManifest, Repo: repo}
+	m, err := g.resolve(ctx, re, &t, reference)
 	if err != nil {
-		return ledger.Decision{}, fmt.Errorf("fetch %s: %w", t.Image(), err)
+		return ledger.Decision{}, err
 	}
 	evidence, err := g.isEvidence(ctx, re, repo, m)
 	if err != nil {
