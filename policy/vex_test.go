@@ -80,6 +80,7 @@ func TestThreat069_OnlyTheRightWordAboutTheRightThingClearsAFinding(t *testing.T
 		"about the image, its digest encoded":        {words: []Attestation{aWord("ci", "not_affected", product(encoded+"?repository_url=x"))}, clears: true},
 		"about another image":                        {words: []Attestation{aWord("ci", "not_affected", product("pkg:oci/app@sha256:"+strings.Repeat("0", 64)))}},
 		"about an image of no digest":                {words: []Attestation{aWord("ci", "not_affected", product("pkg:oci/app"))}},
+		"about no digest, of what has none":          {words: []Attestation{changed(aWord("ci", "not_affected", product("pkg:oci/app")), func(a *Attestation) { a.Signed = "" })}},
 		"about an image by tag":                      {words: []Attestation{aWord("ci", "not_affected", product("pkg:oci/app@v1"))}},
 		"about the digest, of another type":          {words: []Attestation{aWord("ci", "not_affected", product("pkg:generic/app@"+subject.Digest.String()))}},
 		"about the package in the image":             {words: []Attestation{aWord("ci", "not_affected", product(image, "pkg:deb/debian/zlib@1"))}, clears: true},
@@ -145,6 +146,20 @@ func TestOneClearedFindingClearsNoOther(t *testing.T) {
 	verdict := judged(t, demand("vuln", byCI, listening(func(*AttestedDocument) {})), attested(scan, aWord("ci", "not_affected")))
 	if verdict.Admitted() || !strings.Contains(verdict.Reasons()[0].Why, "found CVE-2 in bash, HIGH") || strings.Contains(verdict.Reasons()[0].Why, "more") {
 		t.Errorf("got %+v", verdict.Reasons())
+	}
+}
+
+func TestAWordAboutAnIndexClearsNothingPerPlatform(t *testing.T) {
+	onIndex := changed(aWord("ci", "not_affected"), func(a *Attestation) { a.Signed = digest.FromString("an index") })
+	for perPlatform, clears := range map[bool]bool{false: true, true: false} {
+		ev := attested(aScan("ci"), onIndex)
+		ev.Signatures = by("ci").Signatures
+		rule := pullRule(t, PullDocument{SignedBy: &byCI, Attested: []AttestedDocument{
+			demand("vuln", byCI, listening(func(d *AttestedDocument) { d.PerPlatform = perPlatform })),
+		}})
+		if v := rule.Judge(subject, ev, now); v.Admitted() != clears {
+			t.Errorf("per_platform %v: admitted is %v: %+v", perPlatform, v.Admitted(), v.Reasons())
+		}
 	}
 }
 

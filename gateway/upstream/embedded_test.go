@@ -217,6 +217,21 @@ func TestEmbeddedTakesThePushesOfManyAtOnce(t *testing.T) {
 	all.Wait()
 }
 
+func TestEmbeddedBeginsNothingOnceItIsClosed(t *testing.T) {
+	r := embedded(t)
+	d := push(t, r, "app", "x", nil)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.Manifest(t.Context(), "app", d.Digest.String()); !errors.Is(err, errClosed) {
+		t.Errorf("a manifest of a closed registry: %v", err)
+	}
+	path := "/v2/app/blobs/uploads/"
+	if _, err := r.Do(t.Context(), Request{Method: http.MethodPost, Repo: "app", Path: path}); !errors.Is(err, errClosed) {
+		t.Errorf("an upload to a closed registry: %v", err)
+	}
+}
+
 // TestEmbeddedTakesTheSameBlobFromManyAtOnce holds the end of an upload against what distribution still does behind the
 // answer to its last chunk, and the ends of uploads of one digest against each other.
 func TestEmbeddedTakesTheSameBlobFromManyAtOnce(t *testing.T) {
