@@ -86,7 +86,7 @@ func (b *builder) openScanner(l *Loaded, s Scanner, blobs scan.Blobs, made *buil
 			made.warn("a scanner is not pinned: whatever lies at its path is run", "scanner", s.Name)
 		}
 	}
-	return embedded.Compared{Scanner: command, Blobs: blobs, Workplace: b.workplace, Version: thisBuild().Version}, "", nil
+	return embedded.Compared{Scanner: command, Blobs: blobs, Workplace: b.workplace, Version: thisBuild().Version, Timeout: s.Timeout}, "", nil
 }
 
 // openHarbor makes a scanner of an adapter. Its door listens from then on, as long as the gateway runs.
