@@ -143,13 +143,6 @@ const (
 	CheckBase          Check = "base"
 )
 
-// Base is a base image that a list approves.
-type Base struct {
-	Name    string
-	DiffIDs []digest.Digest // of all its layers, the lowest first
-	Until   string          // the last day on which it counts, such as 2027-01-31; empty: no end
-}
-
 // ErrUnfinished is in the error of an inspection or a scan that goes on after its caller stopped waiting. Asked again, it
 // answers from what it has found.
 var ErrUnfinished = errors.New("it is not finished")

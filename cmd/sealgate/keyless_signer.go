@@ -12,6 +12,76 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 )
 
+// KeylessSigner names who vouches for us, and as whom.
+type KeylessSigner struct {
+	// Fulcio is the URL of the certificate authority. The token goes there and nowhere else, so it is https but for loopback.
+	Fulcio string `mapstructure:"fulcio"`
+
+	// IdentityTokenFile is a file with an OpenID Connect token that Fulcio takes, such as a projected one of Kubernetes. It is
+	// read anew for each signature.
+	IdentityTokenFile string `mapstructure:"identity_token_file"`
+
+	// Identity is who the certificates must be for. Signatures of anybody else are not attached.
+	Identity SignerIdentity `mapstructure:"identity"`
+
+	// Timestamp are one to four timestamp authorities, by whole URLs, each of which says the time of each signature.
+	Timestamp []string `mapstructure:"timestamp"`
+
+	// Rekor is the URL of a transparency log of version 2 that each signature goes to.
+	Rekor string `mapstructure:"rekor"`
+
+	// WithoutTransparencyLogUnsafe, instead of rekor, signs in no log, and believes this identity without: whoever steals it
+	// signs unseen. Default false.
+	WithoutTransparencyLogUnsafe bool `mapstructure:"without_transparency_log_unsafe"`
+
+	// TrustedRoot is what the signatures are verified with before they are attached, and when they are pulled: a name of
+	// trust_roots, or a trusted_root.json. Default public-good.
+	TrustedRoot string `mapstructure:"trusted_root"`
+}
+
+// SignerIdentity is an identity, all of it exactly.
+type SignerIdentity struct {
+	// Issuer is who gives out the tokens, as certificates have it.
+	Issuer string `mapstructure:"issuer"`
+
+	// Subject is the certificates' subject: an address, or a URI.
+	Subject string `mapstructure:"subject"`
+}
+
+func (v *validator) keylessSigner(at string, k KeylessSigner, formats Formats) {
+	for _, one := range []struct{ key, value string }{
+		{"identity_token_file", k.IdentityTokenFile}, {"identity.issuer", k.Identity.Issuer}, {"identity.subject", k.Identity.Subject},
+	} {
+		if one.value == "" {
+			v.add(at+".keyless", "has no %s", one.key)
+		}
+	}
+	v.origin(at+".keyless.fulcio", k.Fulcio)
+	if strings.HasPrefix(k.Fulcio, "http://") && !isLoopback(k.Fulcio) {
+		v.add(at+".keyless.fulcio", "the identity token would travel in plain text; use an https URL")
+	}
+	if len(k.Timestamp) == 0 || len(k.Timestamp) > 4 {
+		v.add(at+".keyless.timestamp", "are not one to four timestamp authorities; without one, nobody says when the certificate was valid")
+	}
+	for i, where := range k.Timestamp {
+		u, err := url.Parse(where)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			v.add(fmt.Sprintf("%s.keyless.timestamp[%d]", at, i), "is not a URL like https://timestamp.acme.dev/api/v1/timestamp")
+		}
+	}
+	switch {
+	case k.Rekor == "" && !k.WithoutTransparencyLogUnsafe:
+		v.add(at+".keyless", "has no rekor; name a transparency log, or set without_transparency_log_unsafe")
+	case k.Rekor != "" && k.WithoutTransparencyLogUnsafe:
+		v.add(at+".keyless.without_transparency_log_unsafe", "contradicts rekor; leave one of them out")
+	case k.Rekor != "":
+		v.origin(at+".keyless.rekor", k.Rekor)
+	}
+	if slices.Contains(formats, string(signer.Tag)) {
+		v.add(at+".formats", "a keyless signature is a bundle; write bundle, or auto, which means the same here")
+	}
+}
+
 const maxIdentityToken = 16 << 10 // bytes; Kubernetes' take 1 KiB
 
 // openKeylessSigner opens a signer without a key. Nobody is asked, and the token need not be there: a gateway serves pulls
@@ -48,38 +118,4 @@ func (k KeylessSigner) authority(name string, roots trustRoots) (made verifier.A
 		Root:     trusted, WithoutTransparencyLogUnsafe: k.WithoutTransparencyLogUnsafe,
 	})
 	return made, ".keyless", err
-}
-
-func (v *validator) keylessSigner(at string, k KeylessSigner, formats Formats) {
-	for _, one := range []struct{ key, value string }{
-		{"identity_token_file", k.IdentityTokenFile}, {"identity.issuer", k.Identity.Issuer}, {"identity.subject", k.Identity.Subject},
-	} {
-		if one.value == "" {
-			v.add(at+".keyless", "has no %s", one.key)
-		}
-	}
-	v.origin(at+".keyless.fulcio", k.Fulcio)
-	if strings.HasPrefix(k.Fulcio, "http://") && !isLoopback(k.Fulcio) {
-		v.add(at+".keyless.fulcio", "the identity token would travel in plain text; use an https URL")
-	}
-	if len(k.Timestamp) == 0 || len(k.Timestamp) > 4 {
-		v.add(at+".keyless.timestamp", "are not one to four timestamp authorities; without one, nobody says when the certificate was valid")
-	}
-	for i, where := range k.Timestamp {
-		u, err := url.Parse(where)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-			v.add(fmt.Sprintf("%s.keyless.timestamp[%d]", at, i), "is not a URL like https://timestamp.acme.dev/api/v1/timestamp")
-		}
-	}
-	switch {
-	case k.Rekor == "" && !k.WithoutTransparencyLogUnsafe:
-		v.add(at+".keyless", "has no rekor; name a transparency log, or set without_transparency_log_unsafe")
-	case k.Rekor != "" && k.WithoutTransparencyLogUnsafe:
-		v.add(at+".keyless.without_transparency_log_unsafe", "contradicts rekor; leave one of them out")
-	case k.Rekor != "":
-		v.origin(at+".keyless.rekor", k.Rekor)
-	}
-	if slices.Contains(formats, string(signer.Tag)) {
-		v.add(at+".formats", "a keyless signature is a bundle; write bundle, or auto, which means the same here")
-	}
 }
