@@ -580,8 +580,8 @@ type Signer struct {
 	Keyless *KeylessSigner `mapstructure:"keyless"`
 
 	// Formats are auto, or a list of bundle (what cosign v3 reads first) and tag (cosign v2's .sig). Auto follows what
-	// the image carries and hides nobody's signature; an image that carries nothing gets both. With keyless, auto is bundle,
-	// and tag is refused. Default auto.
+	// the image carries and hides nobody's signature; an image that carries nothing gets both. With keyless and without a log
+	// of version 1, auto is bundle, and tag is refused. Default auto.
 	Formats Formats `mapstructure:"formats"`
 }
 
@@ -597,11 +597,16 @@ type KeylessSigner struct {
 	// Identity is who the certificates must be for. Signatures of anybody else are not attached.
 	Identity SignerIdentity `mapstructure:"identity"`
 
-	// Timestamp are one to four timestamp authorities, by whole URLs, each of which says the time of each signature.
+	// Timestamp are one to four timestamp authorities, by whole URLs, each of which says the time of each signature; a
+	// signature under a tag has room for the first alone. With a log of version 1, which says the time as well, may be none.
 	Timestamp []string `mapstructure:"timestamp"`
 
-	// Rekor is the URL of a transparency log of version 2 that each signature goes to.
+	// Rekor is the URL of a transparency log that each signature goes to.
 	Rekor string `mapstructure:"rekor"`
+
+	// RekorVersion is that of the log's API, 1 or 2. Signatures in a log of version 1 have a place under the tags of cosign v2,
+	// which knows no other log. Default 2.
+	RekorVersion int `mapstructure:"rekor_version"`
 
 	// WithoutTransparencyLogUnsafe, instead of rekor, signs in no log, and believes this identity without: whoever steals it
 	// signs unseen. Default false.

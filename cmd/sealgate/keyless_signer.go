@@ -23,18 +23,32 @@ func openKeylessSigner(s Signer, roots trustRoots) (made *signer.Keyless, where 
 	}
 	k := *s.Keyless
 	made, err = signer.NewKeyless(signer.KeylessOptions{
-		Fulcio: k.Fulcio, Timestamps: slices.Clone(k.Timestamp), Rekor: k.Rekor,
+		Fulcio: k.Fulcio, Timestamps: slices.Clone(k.Timestamp), Rekor: k.Rekor, RekorVersion: k.rekorVersion(),
 		Token: func() (string, error) {
 			raw, err := readBounded(k.IdentityTokenFile, maxIdentityToken, 0)
 			return strings.TrimSpace(string(raw)), err
 		},
-		Verify: func(b *bundle.Bundle, subject digest.Digest) error {
-			_, err := own.CheckBundle(b, subject)
-			return err
-		},
-		Fingerprint: own.Fingerprint(),
+		Proof: proofBy{own}, Fingerprint: own.Fingerprint(),
 	})
 	return made, ".keyless", err
+}
+
+// proofBy is an authority as a signer wants to know it.
+type proofBy struct{ authority verifier.Authority }
+
+func (p proofBy) Bundle(b *bundle.Bundle, subject digest.Digest) error {
+	_, err := p.authority.CheckBundle(b, subject)
+	return err
+}
+
+func (p proofBy) Signature(payload, signature []byte, annotations map[string]string) error {
+	_, err := p.authority.CheckTagSignature(verifier.NewTagSignature(payload, signature, annotations))
+	return err
+}
+
+func (p proofBy) Envelope(raw []byte, subject digest.Digest, annotations map[string]string) error {
+	_, err := verifier.CheckTagAttestation(p.authority, raw, subject, annotations)
+	return err
 }
 
 // authority is who signs so: what is sealed, what is there already and what is pulled is judged by the same.
@@ -50,6 +64,14 @@ func (k KeylessSigner) authority(name string, roots trustRoots) (made verifier.A
 	return made, ".keyless", err
 }
 
+// rekorVersion is that of the log's API.
+func (k KeylessSigner) rekorVersion() int {
+	if k.RekorVersion == 0 {
+		return 2
+	}
+	return k.RekorVersion
+}
+
 func (v *validator) keylessSigner(at string, k KeylessSigner, formats Formats) {
 	for _, one := range []struct{ key, value string }{
 		{"identity_token_file", k.IdentityTokenFile}, {"identity.issuer", k.Identity.Issuer}, {"identity.subject", k.Identity.Subject},
@@ -62,7 +84,8 @@ func (v *validator) keylessSigner(at string, k KeylessSigner, formats Formats) {
 	if strings.HasPrefix(k.Fulcio, "http://") && !isLoopback(k.Fulcio) {
 		v.add(at+".keyless.fulcio", "the identity token would travel in plain text; use an https URL")
 	}
-	if len(k.Timestamp) == 0 || len(k.Timestamp) > 4 {
+	first := k.Rekor != "" && k.rekorVersion() == 1 // which says the time itself
+	if len(k.Timestamp) == 0 && !first || len(k.Timestamp) > 4 {
 		v.add(at+".keyless.timestamp", "are not one to four timestamp authorities; without one, nobody says when the certificate was valid")
 	}
 	for i, where := range k.Timestamp {
@@ -79,7 +102,13 @@ func (v *validator) keylessSigner(at string, k KeylessSigner, formats Formats) {
 	case k.Rekor != "":
 		v.origin(at+".keyless.rekor", k.Rekor)
 	}
-	if slices.Contains(formats, string(signer.Tag)) {
-		v.add(at+".formats", "a keyless signature is a bundle; write bundle, or auto, which means the same here")
+	switch {
+	case k.rekorVersion() != 1 && k.rekorVersion() != 2:
+		v.add(at+".keyless.rekor_version", "is not 1 or 2, the versions of a transparency log's API")
+	case k.RekorVersion != 0 && k.Rekor == "":
+		v.add(at+".keyless.rekor_version", "is the version of no log; name one in rekor, or leave it out")
+	}
+	if slices.Contains(formats, string(signer.Tag)) && !first {
+		v.add(at+".formats", "without a log of version 1 a keyless signature is a bundle; write bundle, or auto, which means the same here")
 	}
 }
