@@ -302,12 +302,12 @@ func (w *walker) worldWritable(h *tar.Header, name string) {
 }
 
 var (
-	programs = map[string]string{
-		"ash": "shell", "bash": "shell", "busybox": "shell", "csh": "shell", "dash": "shell", "fish": "shell", "ksh": "shell", "mksh": "shell",
-		"rbash": "shell", "sh": "shell", "tcsh": "shell", "zsh": "shell", "pwsh": "shell", "toybox": "shell",
-		"apk": "package manager", "apt": "package manager", "apt-get": "package manager", "dnf": "package manager", "dnf5": "package manager",
-		"dpkg": "package manager", "microdnf": "package manager", "opkg": "package manager", "pacman": "package manager",
-		"rpm": "package manager", "tdnf": "package manager", "yum": "package manager", "zypper": "package manager",
+	programs = map[string]policy.ProgramKind{
+		"ash": policy.Shell, "bash": policy.Shell, "busybox": policy.Shell, "csh": policy.Shell, "dash": policy.Shell, "fish": policy.Shell, "ksh": policy.Shell, "mksh": policy.Shell,
+		"rbash": policy.Shell, "sh": policy.Shell, "tcsh": policy.Shell, "zsh": policy.Shell, "pwsh": policy.Shell, "toybox": policy.Shell,
+		"apk": policy.PackageManager, "apt": policy.PackageManager, "apt-get": policy.PackageManager, "dnf": policy.PackageManager, "dnf5": policy.PackageManager,
+		"dpkg": policy.PackageManager, "microdnf": policy.PackageManager, "opkg": policy.PackageManager, "pacman": policy.PackageManager,
+		"rpm": policy.PackageManager, "tdnf": policy.PackageManager, "yum": policy.PackageManager, "zypper": policy.PackageManager,
 	}
 	programDirs = map[string]bool{".": true, "bin": true, "sbin": true, "busybox": true}
 )
@@ -315,7 +315,7 @@ var (
 // program notes shells and package managers.
 func (w *walker) program(name string) {
 	if kind := programs[path.Base(name)]; kind != "" && programDirs[path.Base(path.Dir(name))] {
-		w.found(policy.CheckMinimal, name, kind, true)
+		w.found(policy.CheckMinimal, name, string(kind), true)
 	}
 }
 
