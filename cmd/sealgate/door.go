@@ -144,3 +144,11 @@ func (d *door) lets(r *http.Request) error {
 	}
 	return nil
 }
+
+func certPool(pem []byte) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, errors.New("holds no certificate in PEM")
+	}
+	return pool, nil
+}

@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/sealgate/sealgate/signer"
 )
 
 const maxPasswordFile = 4 << 10 // bytes
@@ -54,34 +52,6 @@ func readPassword(path string) ([]byte, error) {
 		return nil, fmt.Errorf("password file %s: it has more than one line", path)
 	}
 	return raw, nil
-}
-
-// generateKey makes the gateway's own key where there is none yet, and reports whether it did. The password comes first:
-// a crash in between leaves a password without a key, which the next start uses.
-func (c *Config) generateKey(s Signer, getenv func(string) string) (generated bool, err error) {
-	path, ours := c.keyPath(s)
-	if !ours {
-		return false, nil
-	}
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return false, nil // there, or unreadable, which loading it will say
-	}
-
-	password, err := c.password(s, getenv)
-	if err != nil && s.Key.PasswordFile == "" {
-		if err := writePassword(c.passwordPath()); err != nil {
-			return false, err
-		}
-		password, err = readPassword(c.passwordPath())
-	}
-	if err != nil {
-		return false, err
-	}
-	err = signer.GenerateKeyFile(path, password)
-	if errors.Is(err, fs.ErrExist) {
-		return false, nil // another process was faster
-	}
-	return err == nil, err
 }
 
 // writePassword makes a new file with 256 random bits appear, readable by its owner alone, whole or not at all. One that is
