@@ -1,23 +1,18 @@
 package embedded
 
 import (
-	"archive/tar"
 	"archive/zip"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
@@ -25,6 +20,7 @@ import (
 	"github.com/sealgate/sealgate/verifier/scan"
 	"github.com/sealgate/sealgate/verifier/scan/inventory"
 	"github.com/sealgate/sealgate/verifier/scan/osv"
+	"github.com/sealgate/sealgate/verifier/scan/scantest"
 )
 
 func TestMain(m *testing.M) {
@@ -32,45 +28,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// store is a registry's blobs in memory.
-type store map[digest.Digest][]byte
-
-func (s store) OpenBlob(_ context.Context, _ string, d digest.Digest) (io.ReadCloser, int64, error) {
-	raw, ok := s[d]
-	if !ok {
-		return nil, 0, errors.New("not found")
-	}
-	return io.NopCloser(bytes.NewReader(raw)), int64(len(raw)), nil
-}
-
-func (s store) add(mediaType string, raw []byte) ocispec.Descriptor {
-	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
-	s[d.Digest] = raw
-	return d
-}
-
-func (s store) image(t *testing.T, files map[string]string) scan.Image {
+func imageOf(t *testing.T, blobs scantest.Blobs, files map[string]string) scan.Image {
 	t.Helper()
-	var layer bytes.Buffer
-	w := tar.NewWriter(&layer)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		_ = w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name])), Typeflag: tar.TypeReg})
-		_, _ = w.Write([]byte(files[name]))
-	}
-	_ = w.Close()
-	config := fmt.Appendf(nil, `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[%q]}}`, digest.FromBytes(layer.Bytes()))
-	raw, err := json.Marshal(map[string]any{
-		"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest,
-		"config": s.add(ocispec.MediaTypeImageConfig, config), "layers": []any{s.add(ocispec.MediaTypeImageLayer, layer.Bytes())},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := manifest.Parse(raw, ocispec.MediaTypeImageManifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return scan.Image{Repo: "prod/app", Manifest: m}
+	return scan.Image{Repo: "prod/app", Manifest: blobs.Image(t, files)}
 }
 
 // debian is an image with openssl and bash.
@@ -115,10 +75,10 @@ func workplace(t *testing.T) *scan.Workplace {
 }
 
 func TestPackagesAreListedAndLookedUp(t *testing.T) {
-	s, dir := store{}, t.TempDir()
+	s, dir := scantest.Blobs{}, t.TempDir()
 	database(t, dir, "CVE-2026-1000")
 	scanner := New(Options{Blobs: s, Workplace: workplace(t), Database: dir, Version: "1.0"})
-	image := s.image(t, debian)
+	image := imageOf(t, s, debian)
 	report, err := scanner.Scan(context.Background(), image)
 	if err != nil {
 		t.Fatal(err)
@@ -155,22 +115,22 @@ func TestPackagesAreListedAndLookedUp(t *testing.T) {
 }
 
 func TestWithoutADatabaseNothingIsClean(t *testing.T) {
-	s := store{}
-	report, err := New(Options{Blobs: s, Workplace: workplace(t)}).Scan(context.Background(), s.image(t, debian))
+	s := scantest.Blobs{}
+	report, err := New(Options{Blobs: s, Workplace: workplace(t)}).Scan(context.Background(), imageOf(t, s, debian))
 	if err != nil || report.Packages != 0 || len(report.Unmatched) != 1 || !strings.Contains(report.Unmatched[0], "2 packages, as there is no database") {
 		t.Errorf("got %+v, %v", report.Scan, err)
 	}
-	_, err = New(Options{Blobs: s, Workplace: workplace(t), Database: t.TempDir()}).Scan(context.Background(), s.image(t, debian))
+	_, err = New(Options{Blobs: s, Workplace: workplace(t), Database: t.TempDir()}).Scan(context.Background(), imageOf(t, s, debian))
 	if !errors.Is(err, scan.ErrUnknown) {
 		t.Errorf("a database that is not there: got %v", err)
 	}
 }
 
 func TestThreat153_AnImageThatIsNotWhatItSaysIsNotScanned(t *testing.T) {
-	s, dir := store{}, t.TempDir()
+	s, dir := scantest.Blobs{}, t.TempDir()
 	database(t, dir, "CVE-1")
-	image := s.image(t, debian)
-	other := s.image(t, map[string]string{"etc/os-release": "ID=debian\nVERSION_ID=\"12\"\n"})
+	image := imageOf(t, s, debian)
+	other := imageOf(t, s, map[string]string{"etc/os-release": "ID=debian\nVERSION_ID=\"12\"\n"})
 	raw := strings.Replace(string(image.Manifest.Raw), image.Manifest.Config.Digest.String(), other.Manifest.Config.Digest.String(), 1)
 	m, err := manifest.Parse([]byte(raw), ocispec.MediaTypeImageManifest)
 	if err != nil {
@@ -189,10 +149,10 @@ func (s said) Scan(context.Context, scan.Image) (scan.Report, error) { return s.
 func (said) Edition(context.Context) (string, error)                 { return "1", nil }
 
 func TestThreat152_AScannerThatSawLessThanWeDoHasNotScanned(t *testing.T) {
-	s := store{}
+	s := scantest.Blobs{}
 	files := maps.Clone(debian)
 	files["app/node_modules/left-pad/package.json"] = `{"name":"left-pad","version":"1.0.0"}`
-	image := s.image(t, files)
+	image := imageOf(t, s, files)
 	sbom := func(purls ...string) scan.Report {
 		var components []string
 		for _, purl := range purls {
