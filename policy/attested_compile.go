@@ -41,6 +41,9 @@ func (q *requirement) compile(compiler *expressions, known Known, fault func(pat
 		fault(".by", "names nobody; write who must have attested it, as in signed_by")
 	} else {
 		compileSignedBy(".by", *q.By, known, fault)
+		if q.By.MaxAge != 0 || q.By.TrustStatementTime {
+			fault(".by", "max_age and trust_statement_time stand beside by, not in it")
+		}
 	}
 
 	if q.MaxAge < 0 {

@@ -279,7 +279,10 @@ func TestEveryFieldOfAnAttestationMatters(t *testing.T) {
 	clean := attested(changed(aScan("ci"), func(a *Attestation) { a.Facts.Scan.Findings, a.Facts.Scan.Counted = nil, false }))
 	onIndex := attested(changed(aScan("ci"), func(a *Attestation) { a.Signed = "" }))
 	onIndex.Signatures = by("ci").Signatures
-	covered := map[string]bool{"By.Any": true, "By.All": true, "By.Of": true, "By.AtLeast": true} // TestAnAttestationIsByTheRightOne
+	covered := map[string]bool{
+		"By.Any": true, "By.All": true, "By.Of": true, "By.AtLeast": true, // TestAnAttestationIsByTheRightOne
+		"By.MaxAge": true, "By.TrustStatementTime": true, // TestTheAgeOfSignaturesIsCompiled
+	}
 	for field, c := range map[string]struct {
 		ev        Evidence
 		yes, no   func(*AttestedDocument)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -352,6 +353,8 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Pull.SignedBy.All", func(d *Document) { *d.Pull.SignedBy = SignedBy{All: []string{"ci"}} }, func(d *Document) { d.Pull.SignedBy.All = []string{"ci", "gateway"} }, pulls(signed("ci"))},
 		{"Pull.SignedBy.Of", func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci"}, AtLeast: 1} }, func(d *Document) { d.Pull.SignedBy.Of = []string{"gateway"} }, pulls(signed("ci"))},
 		{"Pull.SignedBy.AtLeast", func(d *Document) { *d.Pull.SignedBy = SignedBy{Of: []string{"ci", "gateway"}, AtLeast: 1} }, func(d *Document) { d.Pull.SignedBy.AtLeast = 2 }, pulls(signed("ci"))},
+		{"Pull.SignedBy.MaxAge", nil, func(d *Document) { d.Pull.SignedBy.MaxAge = time.Hour }, pulls(signed("ci"))},
+		{"Pull.SignedBy.TrustStatementTime", func(d *Document) { d.Pull.SignedBy.MaxAge = time.Hour }, func(d *Document) { d.Pull.SignedBy.TrustStatementTime = true }, pulls(Evidence{Pinned: true, Signatures: claimedAt(now).Signatures})},
 		{"Pull.Remap", remap("ghcr.io/acme/", "prod/"), func(d *Document) { d.Pull.Remap = nil }, remaps},
 		{"Pull.Remap.From", remap("ghcr.io/acme/", "prod/"), func(d *Document) { d.Pull.Remap[0].From = "ghcr.io/other/" }, remaps},
 		{"Pull.Remap.To", remap("ghcr.io/acme/", "prod/"), func(d *Document) { d.Pull.Remap[0].To = "other/" }, remaps},

@@ -157,13 +157,21 @@ type GraceDocument struct {
 	KnownExploited time.Duration `mapstructure:"known_exploited"`
 }
 
-// SignedBy names authorities. Exactly one of Any, All and Of is set.
+// SignedBy names authorities, and how old their signatures may be. Exactly one of Any, All and Of is set.
 type SignedBy struct {
 	Any []string `mapstructure:"any"` // one of these
 	All []string `mapstructure:"all"` // each of these
 
 	Of      []string `mapstructure:"of"`       // AtLeast distinct ones of these
 	AtLeast int      `mapstructure:"at_least"` // between 1 and the number of names in Of
+
+	// MaxAge is the longest time since a signature was made, as a log or a timestamp authority says: then an image has to be
+	// built and signed again. For signed_by of a pull alone. Default 0: no limit.
+	MaxAge time.Duration `mapstructure:"max_age"`
+
+	// TrustStatementTime believes the time that a signature gives itself, as podman's do, where neither a log nor a timestamp
+	// authority vouches for one: whoever holds the key can then make it as new as he likes. It goes with MaxAge. Default false.
+	TrustStatementTime bool `mapstructure:"trust_statement_time"`
 }
 
 // PushDocument is what happens to a push: the image is checked, then sealed.

@@ -242,17 +242,27 @@ func allFlips() map[string]decisive {
 		"pull.signed_by.all":      signed(SignedBy{All: []string{"ci", "gateway"}}, func(by *SignedBy) { by.All[1] = "release" }),
 		"pull.signed_by.of":       signed(SignedBy{Of: []string{"ci", "gateway"}, AtLeast: 2}, func(by *SignedBy) { by.Of[1] = "release" }),
 		"pull.signed_by.at_least": signed(SignedBy{Of: []string{"ci", "gateway", "release"}, AtLeast: 2}, func(by *SignedBy) { by.AtLeast = 3 }),
-		"pull.blobs":              {never: "it is about blobs, which the gateway holds against manifests; it is tested there"},
+		"pull.signed_by.max_age": {
+			doc: document(&PullDocument{SignedBy: &SignedBy{Any: []string{"ci"}, MaxAge: 3 * time.Hour}}, nil), code: Stale,
+			judge: pulled(signedAt(now.Add(-2 * time.Hour))), change: func(d *Document) { d.Pull.SignedBy.MaxAge = time.Hour },
+		},
+		"pull.signed_by.trust_statement_time": {
+			doc:  document(&PullDocument{SignedBy: &SignedBy{Any: []string{"ci"}, MaxAge: 3 * time.Hour, TrustStatementTime: true}}, nil),
+			code: Untimed, judge: pulled(claimedAt(now.Add(-2 * time.Hour))), change: func(d *Document) { d.Pull.SignedBy.TrustStatementTime = false },
+		},
+		"pull.blobs": {never: "it is about blobs, which the gateway holds against manifests; it is tested there"},
 		"pull.admit_unverified": {
 			doc: document(&PullDocument{AdmitUnverified: true}, nil), judge: pulled(Evidence{}), code: Unsigned,
 			change: func(d *Document) { d.Pull.AdmitUnverified, d.Pull.SignedBy = false, &ci }, // it stands alone
 		},
 
-		"pull.attested[].predicate":   attested(demand("vuln", ci), scan, NotAttested, func(q *AttestedDocument) { q.Predicate = "spdx" }),
-		"pull.attested[].by.any":      attestedBy(SignedBy{Any: []string{"ci"}}, func(by *SignedBy) { by.Any[0] = "release" }),
-		"pull.attested[].by.all":      attestedBy(SignedBy{All: []string{"ci", "gateway"}}, func(by *SignedBy) { by.All[1] = "release" }),
-		"pull.attested[].by.of":       attestedBy(SignedBy{Of: []string{"ci", "gateway"}, AtLeast: 2}, func(by *SignedBy) { by.Of[1] = "release" }),
-		"pull.attested[].by.at_least": attestedBy(SignedBy{Of: []string{"ci", "gateway", "release"}, AtLeast: 2}, func(by *SignedBy) { by.AtLeast = 3 }),
+		"pull.attested[].predicate":               attested(demand("vuln", ci), scan, NotAttested, func(q *AttestedDocument) { q.Predicate = "spdx" }),
+		"pull.attested[].by.any":                  attestedBy(SignedBy{Any: []string{"ci"}}, func(by *SignedBy) { by.Any[0] = "release" }),
+		"pull.attested[].by.all":                  attestedBy(SignedBy{All: []string{"ci", "gateway"}}, func(by *SignedBy) { by.All[1] = "release" }),
+		"pull.attested[].by.of":                   attestedBy(SignedBy{Of: []string{"ci", "gateway"}, AtLeast: 2}, func(by *SignedBy) { by.Of[1] = "release" }),
+		"pull.attested[].by.at_least":             attestedBy(SignedBy{Of: []string{"ci", "gateway", "release"}, AtLeast: 2}, func(by *SignedBy) { by.AtLeast = 3 }),
+		"pull.attested[].by.max_age":              {never: "stands beside by; in it, it does not compile"},
+		"pull.attested[].by.trust_statement_time": {never: "stands beside by; in it, it does not compile"},
 		"pull.attested[].max_age": attested(AttestedDocument{Predicate: "vuln", By: &ci, MaxAge: 3 * time.Hour}, scan, Stale,
 			func(q *AttestedDocument) { q.MaxAge = time.Minute }),
 		"pull.attested[].max_database_age": attested(AttestedDocument{Predicate: "vuln", By: &ci, MaxDatabaseAge: 48 * time.Hour}, scan, StaleDatabase,
@@ -358,4 +368,13 @@ func twoSignatures() Evidence {
 		ev.Signatures[i].Signer = ev.Signatures[i].Authority
 	}
 	return Evidence{Signatures: slices.Clone(ev.Signatures)}
+}
+
+// signedAt is a signature of ci's of which a log says the time, claimedAt one that says it itself.
+func signedAt(at time.Time) Evidence {
+	return Evidence{Signatures: []Signature{{Authority: "ci", Signer: "ci", Time: at}}}
+}
+
+func claimedAt(at time.Time) Evidence {
+	return Evidence{Signatures: []Signature{{Authority: "ci", Signer: "ci", Claimed: at}}}
 }

@@ -254,12 +254,13 @@ func TestReasonsAreWrittenAsDocumented(t *testing.T) {
 // Invariant I10: taking evidence away never turns a refusal into an admit. And an admit has what the rule demands, by a
 // count that is written here again.
 func FuzzJudge(f *testing.F) {
-	f.Add([]byte{0, 1, 2}, uint8(0), uint8(1), true, false, []byte{0, 1}, []byte{0})
-	f.Add([]byte{1, 1, 1}, uint8(2), uint8(2), false, true, []byte{0, 1, 2}, []byte{1, 0})
-	f.Add([]byte{}, uint8(1), uint8(0), true, true, []byte{2}, []byte{})
-	f.Add([]byte{3, 4, 0, 0}, uint8(2), uint8(3), true, false, []byte{0, 1, 2}, []byte{0, 0, 1, 1})
+	f.Add([]byte{0, 1, 2}, uint8(0), uint8(1), true, false, []byte{0, 1}, []byte{0}, []byte{})
+	f.Add([]byte{1, 1, 1}, uint8(2), uint8(2), false, true, []byte{0, 1, 2}, []byte{1, 0}, []byte{0, 1, 2})
+	f.Add([]byte{}, uint8(1), uint8(0), true, true, []byte{2}, []byte{}, []byte{9})
+	f.Add([]byte{3, 4, 0, 0}, uint8(2), uint8(3), true, false, []byte{0, 1, 2}, []byte{0, 0, 1, 1}, []byte{250, 0, 3})
+	f.Add([]byte{0, 0, 1}, uint8(3), uint8(0), true, false, []byte{0, 1}, []byte{1, 1, 1}, []byte{1, 40, 200, 3})
 	names := []string{"gateway", "ci", "release", "stranger", ""}
-	f.Fuzz(func(t *testing.T, signers []byte, form, atLeast uint8, pinned, digestOnly bool, list, keep []byte) {
+	f.Fuzz(func(t *testing.T, signers []byte, form, atLeast uint8, pinned, digestOnly bool, list, keep, ages []byte) {
 		var wanted []string
 		for _, i := range list {
 			if name := names[i%3]; !slices.Contains(wanted, name) {
@@ -283,6 +284,24 @@ func FuzzJudge(f *testing.F) {
 		}
 		ev := by(all...)
 		ev.Pinned = pinned
+		if len(ages) > 0 { // signatures of hours that are allowed, of hours that are not, of the future and of no time
+			pull.SignedBy.MaxAge, pull.SignedBy.TrustStatementTime = time.Duration(1+ages[0])*time.Hour, form&4 != 0
+			counted := all[:0:0]
+			for i := range ev.Signatures {
+				age := time.Duration(int(ages[i%len(ages)])-3) * time.Hour
+				sig := &ev.Signatures[i]
+				switch i % 3 {
+				case 0:
+					sig.Time, sig.Claimed = now.Add(-age), now
+				case 1:
+					sig.Claimed = now.Add(-age)
+				}
+				if age >= 0 && age <= pull.SignedBy.MaxAge && (i%3 == 0 || i%3 == 1 && pull.SignedBy.TrustStatementTime) {
+					counted = append(counted, sig.Authority)
+				}
+			}
+			all = counted
+		}
 
 		v := rule.Judge(subject, ev, now)
 		consistent(t, v)

@@ -174,7 +174,7 @@ func (b *builder) openScanner(l *Loaded, s Scanner, blobs scan.Blobs, made *buil
 			made.warn("a scanner is not pinned: whatever lies at its path is run", "scanner", s.Name)
 		}
 	}
-	return embedded.Compared{Scanner: command, Blobs: blobs, Workplace: b.workplace, Version: thisBuild().Version}, "", nil
+	return embedded.Compared{Scanner: command, Blobs: blobs, Workplace: b.workplace, Version: thisBuild().Version, Timeout: s.Timeout}, "", nil
 }
 
 // secrets are the files and directories that a scanner must not see.

@@ -5,9 +5,12 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sealgate/sealgate/policy"
 )
 
 // names are printed to people and written to logs.
@@ -113,6 +116,26 @@ func (v *validator) policies(c *Config) {
 	for i, p := range c.Policies {
 		if p.Name != "" && !namePattern.MatchString(p.Name) {
 			v.add(fmt.Sprintf("policies[%d].name", i), "must be 1 to 64 letters, digits, . _ and -, beginning with a letter or digit")
+		}
+		if p.Pull != nil && p.Pull.SignedBy != nil && p.Pull.SignedBy.MaxAge > 0 {
+			v.ageless(fmt.Sprintf("policies[%d].pull.signed_by.max_age", i), c, p.Pull.SignedBy)
+		}
+	}
+}
+
+// ageless finds authorities whose signatures have no time that the rule believes, so that none of them could ever count.
+func (v *validator) ageless(at string, c *Config, by *policy.SignedBy) {
+	for _, a := range c.Authorities {
+		if !slices.Contains(slices.Concat(by.Any, by.All, by.Of), a.Name) {
+			continue
+		}
+		switch signer, err := c.signer(a.Signer); {
+		case a.Signer != "" && err == nil && signer.Keyless == nil:
+			v.add(at, "%s signs with a key alone, and what it signs has no time; demand an attestation of it that has one, such as vsa with max_age and trust_statement_time", a.Name)
+		case a.Key != PublicKey{} && !a.Key.bounded() && !by.TrustStatementTime:
+			v.add(at, "nobody vouches for when %s signed; give its key valid_from, valid_until or logged, or set trust_statement_time", a.Name)
+		case a.Certificate != nil && a.Certificate.TrustedRoot == "" && !by.TrustStatementTime:
+			v.add(at, "nobody vouches for when %s signed; give its certificate a trusted_root, or set trust_statement_time", a.Name)
 		}
 	}
 }

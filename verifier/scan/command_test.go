@@ -158,6 +158,7 @@ func TestThreat152_AScannerThatFailsIsNoCleanScan(t *testing.T) {
 		"it prints without end, into space":       {`yes '        '`, "it printed too much", nil},
 		"it fills the disk with one file":         {`head -c 100000000 /dev/zero > "$TMPDIR/x"; exit 1`, "could not be scanned", small},
 		"it fills the disk with many":             {`for i in 1 2 3 4 5 6 7 8; do head -c 1000000 /dev/zero > "$TMPDIR/$i"; done; sleep 1000`, "it wrote more than 4194304 bytes to disk", small},
+		"it fills the disk where the image lies":  {`for i in 1 2 3 4 5 6 7 8; do head -c 1000000 /dev/zero > "$1/$i"; done; sleep 1000`, "it wrote more than 4194304 bytes to disk", small},
 		"it fills the memory":                     {`exec tail /dev/zero`, "its report cannot be read", small},
 		"its report is a link":                    {`ln -s /etc/passwd "$2"`, "it wrote no report", withFiles},
 		"its report is a pipe":                    {`mkfifo "$2"`, "its report is no file", withFiles},

@@ -6,13 +6,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
@@ -25,10 +29,11 @@ import (
 
 func TestMain(m *testing.M) {
 	inventory.ServeChild()
+	scan.ServeChild()
 	os.Exit(m.Run())
 }
 
-func imageOf(t *testing.T, blobs scantest.Blobs, files map[string]string) scan.Image {
+func imageOf(t testing.TB, blobs scantest.Blobs, files map[string]string) scan.Image {
 	t.Helper()
 	return scan.Image{Repo: "prod/app", Manifest: blobs.Image(t, files)}
 }
@@ -65,7 +70,7 @@ func database(t *testing.T, dir, id string) {
 	}
 }
 
-func workplace(t *testing.T) *scan.Workplace {
+func workplace(t testing.TB) *scan.Workplace {
 	t.Helper()
 	w, err := scan.OpenWorkplace(filepath.Join(t.TempDir(), "scan"))
 	if err != nil {
@@ -180,6 +185,92 @@ func TestThreat152_AScannerThatSawLessThanWeDoHasNotScanned(t *testing.T) {
 			if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, scan.ErrUnknown) || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
+		})
+	}
+}
+
+// counted counts what is read of a registry.
+type counted struct {
+	scantest.Blobs
+	opened *atomic.Int64 // bytes
+}
+
+func (c counted) OpenBlob(ctx context.Context, repo string, d digest.Digest) (io.ReadCloser, int64, error) {
+	body, size, err := c.Blobs.OpenBlob(ctx, repo, d)
+	c.opened.Add(size)
+	return body, size, err
+}
+
+// grypeScript is a scanner that says it saw nothing at all.
+func grypeScript(t testing.TB, blobs scan.Blobs, w *scan.Workplace, image scan.Image) *scan.Command {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "scanner")
+	script := fmt.Sprintf(`#!/bin/sh
+cat "$1"/blobs/sha256/* > /dev/null
+echo '{"matches":[],"source":{"target":{"imageID":%q,"manifestDigest":%q}},"descriptor":{"name":"grype"}}'
+`, image.Manifest.Config.Digest, image.Manifest.Digest)
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c, err := scan.NewCommand(scan.CommandOptions{Argv: []string{path, scan.LayoutWord}, Format: predicate.Grype, Blobs: blobs, Workplace: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestBothLooksAtAnImageFetchItOnce(t *testing.T) {
+	s := scantest.Blobs{}
+	image, dir, opened := imageOf(t, s, debian), filepath.Join(t.TempDir(), "scan"), new(atomic.Int64)
+	w, err := scan.OpenWorkplace(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blobs := counted{s, opened}
+	report, err := Compared{Scanner: grypeScript(t, blobs, w, image), Blobs: blobs, Workplace: w}.Scan(t.Context(), image)
+	if err != nil || len(report.Inventory) != 2 {
+		t.Fatalf("got %+v, %v", report, err)
+	}
+	if want := image.Manifest.Config.Size + image.Manifest.Layers[0].Size; opened.Load() != want {
+		t.Errorf("%d bytes were fetched, the image has %d", opened.Load(), want)
+	}
+	if _, err := (Compared{Scanner: said{}, Blobs: slow{s}, Workplace: w, Timeout: time.Millisecond}).Scan(t.Context(), image); !errors.Is(err, scan.ErrUnknown) || !strings.Contains(err.Error(), "it did not finish in 1ms") {
+		t.Errorf("from a registry that hangs, got %v", err)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Errorf("something was left: %v", err)
+	}
+}
+
+// slow is a registry that answers when nobody waits any more.
+type slow struct{ scantest.Blobs }
+
+func (slow) OpenBlob(ctx context.Context, _ string, _ digest.Digest) (io.ReadCloser, int64, error) {
+	<-ctx.Done()
+	return nil, 0, context.Cause(ctx)
+}
+
+// BenchmarkCompared scans an image of 64 MiB of noise beside our own inventory. fetched is how much of the image was written
+// to disk, in images.
+func BenchmarkCompared(b *testing.B) {
+	s := scantest.Blobs{}
+	noise := make([]byte, 64<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	files := maps.Clone(debian)
+	files["noise"] = string(noise)
+	image, w, opened := imageOf(b, s, files), workplace(b), new(atomic.Int64)
+	blobs := counted{s, opened}
+	command := grypeScript(b, blobs, w, image)
+	for name, scanner := range map[string]scan.Scanner{"alone": command, "compared": Compared{Scanner: command, Blobs: blobs, Workplace: w}} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(noise)))
+			opened.Store(0)
+			for b.Loop() {
+				if _, err := scanner.Scan(b.Context(), image); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(opened.Load())/float64(b.N)/float64(len(noise)), "fetched/op")
 		})
 	}
 }
