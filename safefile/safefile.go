@@ -70,19 +70,19 @@ func ours(stat fs.FileInfo) error {
 
 // Create makes a file, and its folder where that is missing. One that is there is not touched: the error is [fs.ErrExist].
 func Create(path string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
 	return write(path, content, os.Link) // which replaces nothing
 }
 
-// Replace puts a file in the place of one that may be there. Readers see the one or the other.
+// Replace puts a file in the place of one that may be there, in a folder that is. Readers see the one or the other.
 func Replace(path string, content []byte) error {
 	return write(path, content, os.Rename)
 }
 
 func write(path string, content []byte, appear func(from, to string) error) error {
 	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return err
-	}
 	temporary, err := os.CreateTemp(folder, "."+filepath.Base(path)+"-*") // 0600
 	if err != nil {
 		return err

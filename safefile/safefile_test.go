@@ -59,19 +59,24 @@ func TestReadTakesWholeFilesThatOthersLeftAlone(t *testing.T) {
 
 func TestWhatIsWrittenIsForItsOwnerAlone(t *testing.T) {
 	t.Parallel()
-	for name, write := range map[string]func(string, []byte) error{"created": Create, "replaced": Replace} {
-		path := filepath.Join(t.TempDir(), "new", "folder", "secret")
-		if err := write(path, []byte("content")); err != nil {
-			t.Fatal(err)
-		}
-		raw, err := ReadOwn(path, 100, 0o177)
-		if err != nil || string(raw) != "content" {
-			t.Errorf("%s: got %q, %v", name, raw, err)
-		}
-		folder, err := os.Stat(filepath.Dir(path))
-		if err != nil || folder.Mode().Perm() != 0o700 {
-			t.Errorf("%s: the folder is %v, %v", name, folder.Mode(), err)
-		}
+	path := filepath.Join(t.TempDir(), "new", "folder", "secret")
+	if err := Replace(path, []byte("content")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want that there is no folder", err)
+	}
+	if err := Create(path, []byte("created")); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := ReadOwn(path, 100, 0o177); err != nil || string(raw) != "created" {
+		t.Errorf("got %q, %v", raw, err)
+	}
+	if err := Replace(path, []byte("replaced")); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := ReadOwn(path, 100, 0o177); err != nil || string(raw) != "replaced" {
+		t.Errorf("got %q, %v", raw, err)
+	}
+	if folder, err := os.Stat(filepath.Dir(path)); err != nil || folder.Mode().Perm() != 0o700 {
+		t.Errorf("the folder is %v, %v", folder.Mode(), err)
 	}
 }
 
