@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/sealgate/sealgate/safefile"
 	"github.com/sealgate/sealgate/signer"
 	"github.com/sealgate/sealgate/verifier"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
@@ -107,7 +108,7 @@ func openKeylessSigner(s Signer, roots trustRoots) (made *signer.Keyless, where 
 	made, err = signer.NewKeyless(signer.KeylessOptions{
 		Fulcio: k.Fulcio, Timestamps: slices.Clone(k.Timestamp), Rekor: k.Rekor, RekorVersion: k.rekorVersion(),
 		Token: func() (string, error) {
-			raw, err := readBounded(k.IdentityTokenFile, maxIdentityToken, 0)
+			raw, err := safefile.Read(k.IdentityTokenFile, maxIdentityToken, 0)
 			return strings.TrimSpace(string(raw)), err
 		},
 		Proof: proofBy{own}, Fingerprint: own.Fingerprint(),

@@ -71,12 +71,7 @@ func (v *validator) signers(c *Config) {
 }
 
 func (v *validator) signer(at string, s Signer) {
-	kinds := 0
-	for _, set := range []bool{s.Key != PrivateKey{}, s.KMS != "", s.PKCS11 != nil, s.Keyless != nil} {
-		if set {
-			kinds++
-		}
-	}
+	kinds := howMany(s.Key != PrivateKey{}, s.KMS != "", s.PKCS11 != nil, s.Keyless != nil)
 	if kinds > 1 {
 		v.add(at, "has more than one of key, kms, pkcs11 and keyless; they contradict each other")
 	}
