@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -103,55 +102,43 @@ func (v *vouching) fill(dir, name string) {
 	}
 }
 
-// outsideAddresses are those of this machine that are not on loopback.
-func outsideAddresses() (list []net.IP) {
-	all, _ := net.InterfaceAddrs() // none where they cannot be read
-	for _, one := range all {
-		if network, ok := one.(*net.IPNet); ok && network.IP.To4() != nil && network.IP.IsGlobalUnicast() {
-			list = append(list, network.IP)
-		}
-	}
-	return list
+// makeAll makes certificates of the gateway, for its address, and of those who may ask it; the stranger only looks like a node.
+func (v *vouching) makeAll(address string) {
+	v.t.Helper()
+	client := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	v.make("tls", &x509.Certificate{IPAddresses: []net.IP{net.ParseIP(address)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	v.make("node", &x509.Certificate{DNSNames: []string{"a.nodes.acme.dev"}, ExtKeyUsage: client})
+	v.make("builder", &x509.Certificate{URIs: parseURIs(v.t, "spiffe://acme.dev/ns/ci/sa/builder"), ExtKeyUsage: client})
+	v.make("stranger", &x509.Certificate{Subject: pkix.Name{CommonName: "a.nodes.acme.dev"}, DNSNames: []string{"nodes.acme.dev"}, ExtKeyUsage: client})
 }
 
-// ownAddresses are the same for NO_PROXY.
-func ownAddresses() string {
-	var list []string
-	for _, ip := range outsideAddresses() {
-		list = append(list, ip.String())
-	}
-	return strings.Join(list, ",")
+// listen is the section of a gateway that asks for certificates.
+func (v *vouching) listen() string {
+	return fmt.Sprintf(", tls: {certificate: %q, key: %q, client_ca: %q}", v.file("tls.crt"), v.file("tls.key"), v.file("ca.crt"))
 }
 
-// outside is an address of this machine for which docker takes certificates: for loopback it takes none.
-func outside(t *testing.T) net.IP {
+// certified is a client that shows a certificate.
+type certified struct {
+	name       string
+	pull, push func(t *testing.T, as, ref string, s source) result
+}
+
+// mayWhatItsCertificateSays shows that a builder pushes and a node pulls, that a node does not push and a stranger does nothing.
+func (c certified) mayWhatItsCertificateSays(t *testing.T, gw *gateway) {
 	t.Helper()
-	list := outsideAddresses()
-	if len(list) == 0 {
-		t.Fatal("this machine has no address but loopback's, for which docker takes no certificates")
-	}
-	return list[0]
+	kit, repo := need(t, suite.images), "app/"+c.name
+	ref, src := gw.ref(repo+":v1"), kit.source(t, nonroot, "certified "+c.name)
+	c.push(t, "builder", ref, src).ok(t)
+	c.pull(t, "node", ref, src).ok(t)
+	gw.decidedAbout(t, repo, map[ledger.Action]string{ledger.Push: "builder", ledger.Pull: "nodes"})
+	c.push(t, "node", gw.ref(repo+":v2"), kit.source(t, nonroot, "by a node "+c.name)).fails(t)
+	c.pull(t, "stranger", gw.ref(repo+":v1"), src).fails(t)
 }
 
 func TestThreat124_NodesShowACertificate(t *testing.T) {
-	kit, v, ip := need(t, suite.images), newVouching(t), outside(t)
-	client := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	v.make("tls", &x509.Certificate{IPAddresses: []net.IP{ip}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
-	v.make("node", &x509.Certificate{DNSNames: []string{"a.nodes.acme.dev"}, ExtKeyUsage: client})
-	v.make("builder", &x509.Certificate{URIs: parseURIs(t, "spiffe://acme.dev/ns/ci/sa/builder"), ExtKeyUsage: client})
-	v.make("stranger", &x509.Certificate{Subject: pkix.Name{CommonName: "a.nodes.acme.dev"}, DNSNames: []string{"nodes.acme.dev"}, ExtKeyUsage: client})
-
-	_, port, err := net.SplitHostPort(freeAddress(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	gw := startGatewayAt(t, &gateway{
-		address: net.JoinHostPort(ip.String(), port),
-		tls:     fmt.Sprintf(", tls: {certificate: %q, key: %q, client_ca: %q}", v.file("tls.crt"), v.file("tls.key"), v.file("ca.crt")),
-	}, certifiedConfig)
-	// Docker reads this directory, and no other.
-	certsD := filepath.Join("/etc/docker/certs.d", gw.address)
-	t.Cleanup(func() { _ = os.RemoveAll(certsD) })
+	v := newVouching(t)
+	v.makeAll("127.0.0.1")
+	gw := startGatewayAt(t, &gateway{address: freeAddress(t), tls: v.listen()}, certifiedConfig)
 	hosts := func(name string) string { // containerd's
 		dir := tempDir(t)
 		writeFile(t, filepath.Join(dir, gw.address, "hosts.toml"), fmt.Appendf(nil, "server = \"https://%[1]s\"\n[host.\"https://%[1]s\"]\n  ca = %[2]q\n  client = [[%[3]q, %[4]q]]\n",
@@ -159,33 +146,19 @@ func TestThreat124_NodesShowACertificate(t *testing.T) {
 		return dir
 	}
 
-	type do func(t *testing.T, as, ref string, s source) result
-	ctr := func(c ctrClient) (pull, push do) {
-		return func(t *testing.T, as, ref string, _ source) result {
-				return c.images(t, "pull", append(c.flags, "--hosts-dir", hosts(as), ref)...)
-			}, func(t *testing.T, as, ref string, s source) result {
-				c.load(t, s, ref)
-				return c.images(t, "push", append(c.flags, "--hosts-dir", hosts(as), ref)...)
-			}
-	}
-	ctr1Pull, ctr1Push := ctr(ctr1)
-	ctr2Pull, ctr2Push := ctr(ctr2)
-	for _, c := range []struct {
-		name       string
-		pull, push do
-	}{
-		{
-			"docker",
+	ctr := func(name string, c ctrClient) certified {
+		return certified{
+			name,
 			func(t *testing.T, as, ref string, _ source) result {
-				v.fill(certsD, as)
-				return runDocker(t, "pull", ref)
+				return c.images(t, "pull", append(c.flags, "--hosts-dir", hosts(as), ref)...)
 			},
 			func(t *testing.T, as, ref string, s source) result {
-				v.fill(certsD, as)
-				dockerBuild(t, s, ref)
-				return runDocker(t, "push", ref)
+				c.load(t, s, ref)
+				return c.images(t, "push", append(c.flags, "--hosts-dir", hosts(as), ref)...)
 			},
-		},
+		}
+	}
+	for _, c := range []certified{
 		{
 			"podman",
 			func(t *testing.T, as, ref string, _ source) result {
@@ -214,19 +187,35 @@ func TestThreat124_NodesShowACertificate(t *testing.T) {
 				return runOras(t, "copy", "--no-tty", "--to-ca-file", v.file("ca.crt"), "--to-cert-file", v.file(as+".crt"), "--to-key-file", v.file(as+".key"), "--from-oci-layout", s.oci()+":image", ref)
 			},
 		},
-		{"ctr-1.6", ctr1Pull, ctr1Push},
-		{"ctr-2.4", ctr2Pull, ctr2Push},
+		ctr("ctr-1.6", ctr1),
+		ctr("ctr-2.4", ctr2),
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			repo := "app/" + c.name
-			ref, src := gw.ref(repo+":v1"), kit.source(t, nonroot, "certified "+c.name)
-			c.push(t, "builder", ref, src).ok(t)
-			c.pull(t, "node", ref, src).ok(t)
-			gw.decidedAbout(t, repo, map[ledger.Action]string{ledger.Push: "builder", ledger.Pull: "nodes"})
-			c.push(t, "node", gw.ref(repo+":v2"), kit.source(t, nonroot, "by a node "+c.name)).fails(t)
-			c.pull(t, "stranger", gw.ref(repo+":v1"), src).fails(t)
-		})
+		t.Run(c.name, func(t *testing.T) { c.mayWhatItsCertificateSays(t, gw) })
 	}
+}
+
+// TestThreat124_DockerShowsACertificate has a network of its own, because docker shows none to what is on loopback.
+func TestThreat124_DockerShowsACertificate(t *testing.T) {
+	v, n := newVouching(t), newNamespace(t)
+	v.makeAll(outside)
+	gw := startGatewayAt(t, &gateway{address: net.JoinHostPort(outside, "5443"), tls: v.listen(), inside: n}, certifiedConfig)
+	d := startDockerInside(t, n)
+
+	// Docker reads this directory, and no other.
+	certsD := filepath.Join("/etc/docker/certs.d", gw.address)
+	t.Cleanup(func() { _ = os.RemoveAll(certsD) })
+	certified{
+		"docker",
+		func(t *testing.T, as, ref string, _ source) result {
+			v.fill(certsD, as)
+			return d.run(t, "pull", ref)
+		},
+		func(t *testing.T, as, ref string, s source) result {
+			v.fill(certsD, as)
+			d.run(t, "build", "-q", "-t", ref, s.context()).ok(t)
+			return d.run(t, "push", ref)
+		},
+	}.mayWhatItsCertificateSays(t, gw)
 }
 
 func parseURIs(t *testing.T, texts ...string) []*url.URL {

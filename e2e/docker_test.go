@@ -6,25 +6,45 @@ import (
 )
 
 // docker is Debian's dockerd 20.10 with a store of its own.
-type docker struct{ dir string }
+type docker struct {
+	dir    string
+	daemon *process
+}
 
 func startDocker() (*docker, error) { return startDockerWith("docker", "{}") }
 
 func startDockerWith(name, config string) (*docker, error) {
-	d := &docker{filepath.Join(suite.dir, name)}
+	return startDockerBy(name, config, nil, "/usr/sbin/dockerd")
+}
+
+// startDockerInside starts one in a network of its own, until the test's end.
+func startDockerInside(t *testing.T, n *namespace) *docker {
+	t.Helper()
+	d := need(t, func() (*docker, error) {
+		// Not by ip netns exec: it mounts a /sys of its own, without the control groups that dockerd needs.
+		return startDockerBy(n.name, "{}", []string{"HTTPS_PROXY="}, "/usr/bin/nsenter", "--net=/var/run/netns/"+n.name, "/usr/sbin/dockerd")
+	})
+	t.Cleanup(d.daemon.kill)
+	return d
+}
+
+// startDockerBy starts one by a command that takes a daemon's arguments.
+func startDockerBy(name, config string, env []string, command ...string) (*docker, error) {
+	d := &docker{dir: filepath.Join(suite.dir, name)}
 	if err := makeFiles(d.dir, map[string]string{"etc/docker/daemon.json": config, "client/config.json": "{}"}); err != nil {
 		return nil, err
 	}
-	p, err := startProcess(filepath.Join(d.dir, "log"), nil, "/usr/sbin/dockerd",
+	var err error
+	d.daemon, err = startProcess(filepath.Join(d.dir, "log"), env, command[0], append(command[1:],
 		"--config-file", filepath.Join(d.dir, "etc/docker/daemon.json"),
 		"--data-root", filepath.Join(d.dir, "root"), "--exec-root", filepath.Join(d.dir, "exec"),
 		"-H", d.host(), "--pidfile", filepath.Join(d.dir, "pid"),
 		"--iptables=false", "--ip6tables=false", "--bridge=none",
-		"--storage-driver=overlay2")
+		"--storage-driver=overlay2")...)
 	if err != nil {
 		return nil, err
 	}
-	return d, p.ready(func() bool {
+	return d, d.daemon.ready(func() bool {
 		r, err := d.execute("version")
 		return err == nil && r.code == 0
 	})
@@ -37,14 +57,18 @@ func (d *docker) execute(args ...string) (result, error) {
 	return execute(d.dir, d.env(), "/usr/bin/docker", append([]string{"-H", d.host()}, args...)...)
 }
 
-func runDocker(t *testing.T, args ...string) result {
+func (d *docker) run(t *testing.T, args ...string) result {
 	t.Helper()
-	d := need(t, suite.docker)
 	r, err := d.execute(args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
+}
+
+func runDocker(t *testing.T, args ...string) result {
+	t.Helper()
+	return need(t, suite.docker).run(t, args...)
 }
 
 func dockerPull(t *testing.T, ref string) result { return runDocker(t, "pull", ref) }

@@ -22,7 +22,10 @@ type namespace struct {
 	client *http.Client // dials inside
 }
 
-const exit = "nowhere"
+const (
+	exit    = "nowhere"
+	outside = "198.51.100.1" // the namespace's own address at the exit, for what differs from loopback
+)
 
 func newNamespace(t *testing.T) *namespace {
 	t.Helper()
@@ -33,7 +36,7 @@ func newNamespace(t *testing.T) *namespace {
 	n.run(t, "/usr/sbin/sysctl", "-q", "-w", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1").ok(t) // which chatters by itself
 	ip("-n", n.name, "link", "set", "lo", "up")
 	ip("-n", n.name, "link", "add", exit, "type", "veth", "peer", "name", "sink")
-	ip("-n", n.name, "address", "add", "198.51.100.1/24", "dev", exit)
+	ip("-n", n.name, "address", "add", outside+"/24", "dev", exit)
 	ip("-n", n.name, "link", "set", exit, "up")
 	ip("-n", n.name, "link", "set", "sink", "up")
 	ip("-n", n.name, "neighbour", "add", "198.51.100.2", "lladdr", "02:00:00:00:00:02", "dev", exit, "nud", "permanent")

@@ -33,6 +33,9 @@ func (g *Gateway) pushManifest(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if !x.rule.AllowsPush() && !x.signs { // before anything is read for it
+		return g.enforce(x, ledger.Push, m.Digest, judgement{verdict: x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, policy.Image{}, g.clock.now())})
+	}
 	if of, list, ok := evidenceSubject(x.t.Tag); ok {
 		return g.pushEvidenceTag(ctx, x, m, of, list)
 	}
@@ -43,6 +46,9 @@ func (g *Gateway) pushManifest(x *exchange) error {
 	defer give()
 	if x.signsOnly && (!m.IsEvidence() || x.t.Tag != "") { // a tag would name a signature where an image was
 		return g.refuseBeyondSigning(x, policy.Push)
+	}
+	if m.Subject != nil {
+		defer g.arrivals.begin(policy.Subject{Repo: x.t.Repo, Digest: m.Subject.Digest})()
 	}
 	if m.IsEvidence() {
 		return g.pushEvidence(ctx, x, m)
@@ -64,25 +70,24 @@ func (g *Gateway) pushManifest(x *exchange) error {
 
 // admitPush judges a manifest and, where the rule wants it, stages and seals it. Nil says that it may be published.
 func (g *Gateway) admitPush(ctx context.Context, x *exchange, m *manifest.Manifest) error {
-	s := policy.Subject{Repo: x.t.Repo, Digest: m.Digest}
 	reason, err := g.crowded(ctx, x, m)
 	if err != nil {
 		return err
 	}
 	j := judgement{}
-	var grounds []policy.Statement
+	var passed []grounds
 	if reason != nil {
 		reason.Requirement, reason.Subject = "evidence", m.Digest.String()
 		j.verdict = policy.Refuse(*reason)
 	} else {
-		j.verdict, grounds, j.err = g.judgePush(ctx, x, m, 0)
+		j.verdict, passed, j.err = g.judgePush(ctx, x, m, 0)
 	}
 	if errors.Is(j.err, manifest.ErrInvalid) || errors.Is(j.err, upstream.ErrNotFound) {
 		return j.err // the request is at fault: nothing was there to decide about
 	}
 
 	if j.err == nil && j.verdict.Admitted() && x.rule.Seals() {
-		j.evidence, j.err = g.stageAndSeal(ctx, x, s, m, grounds)
+		j.evidence, j.err = g.stageAndSeal(ctx, x, m, passed)
 		if refusal := new(upstream.StatusError); errors.As(j.err, &refusal) && refusal.Status/100 == 4 {
 			return j.err // the registry does not take the manifest
 		}
@@ -90,9 +95,15 @@ func (g *Gateway) admitPush(ctx context.Context, x *exchange, m *manifest.Manife
 	return g.enforce(x, ledger.Push, m.Digest, j)
 }
 
+// grounds are what a seal can attest of the judgement of one subject.
+type grounds struct {
+	subject    policy.Subject
+	statements []policy.Statement
+}
+
 // judgePush inspects and scans a manifest, and everything that an index lists, and judges each under the push rule. An index is
-// admitted when its children are. Grounds are what the seal can attest of the judgement.
-func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manifest, depth int) (verdict policy.Verdict, grounds []policy.Statement, err error) {
+// admitted when its children are. What passed is everything that is to be sealed then, the manifest itself last.
+func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manifest, depth int) (verdict policy.Verdict, passed []grounds, err error) {
 	if depth > maxIndexDepth {
 		return policy.Verdict{}, nil, fmt.Errorf("%w: indexes nested deeper than %d", manifest.ErrInvalid, maxIndexDepth)
 	}
@@ -106,7 +117,8 @@ func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manife
 	if !verdict.Admitted() {
 		return verdict, nil, nil // a scan would not change it
 	}
-	if image.Scans, grounds, err = g.scan(ctx, x, m, image); err != nil {
+	own := grounds{subject: s}
+	if image.Scans, own.statements, err = g.scan(ctx, x, m, image); err != nil {
 		return policy.Verdict{}, nil, err
 	}
 	verdict = x.rule.JudgePush(s, image, g.clock.now())
@@ -115,16 +127,17 @@ func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manife
 	}
 
 	for _, d := range m.Manifests {
-		v, err := g.judgeChild(ctx, x, d, depth+1)
+		v, children, err := g.judgeChild(ctx, x, d, depth+1)
 		if err != nil || !v.Admitted() {
 			return v, nil, err
 		}
+		passed = append(passed, children...)
 	}
-	return verdict, grounds, nil
+	return verdict, append(passed, own), nil
 }
 
 // scan has an image scanned by all that the rule names, side by side. An index and what runs nowhere needs none.
-func (g *Gateway) scan(ctx context.Context, x *exchange, m *manifest.Manifest, image policy.Image) (scans map[string]policy.Scan, grounds []policy.Statement, err error) {
+func (g *Gateway) scan(ctx context.Context, x *exchange, m *manifest.Manifest, image policy.Image) (scans map[string]policy.Scan, statements []policy.Statement, err error) {
 	names := x.rule.Scanners()
 	if len(names) == 0 || !image.Runnable {
 		return nil, nil, nil
@@ -156,52 +169,57 @@ func (g *Gateway) scan(ctx context.Context, x *exchange, m *manifest.Manifest, i
 		scans[names[i]] = a.scan
 		for _, st := range a.statements {
 			if x.rule.Attests(st.PredicateType) {
-				grounds = append(grounds, st)
+				statements = append(statements, st)
 			}
 		}
 	}
-	return scans, grounds, nil
+	return scans, statements, nil
 }
 
-// judgeChild judges one manifest that an index lists, and seals it where it is not: it may have been pushed around the
-// gateway, or before it sealed. What a build tool attests about its images, inside their index, is no image.
-func (g *Gateway) judgeChild(ctx context.Context, x *exchange, d ocispec.Descriptor, depth int) (policy.Verdict, error) {
+// judgeChild judges one manifest that an index lists. It is sealed with the index even if it was pushed before: that may have
+// been around the gateway, or before it sealed. What a build tool attests about its images, inside their index, is no image.
+func (g *Gateway) judgeChild(ctx context.Context, x *exchange, d ocispec.Descriptor, depth int) (policy.Verdict, []grounds, error) {
 	child, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Digest: d.Digest})
 	if err != nil {
-		return policy.Verdict{}, fmt.Errorf("read %s that the index lists: %w", d.Digest, err)
+		return policy.Verdict{}, nil, fmt.Errorf("read %s that the index lists: %w", d.Digest, err)
 	}
 	if d.Size != int64(len(child.Raw)) || d.MediaType != child.MediaType {
-		return policy.Verdict{}, fmt.Errorf("%w: the index lists %s with another size or type", manifest.ErrInvalid, d.Digest)
+		return policy.Verdict{}, nil, fmt.Errorf("%w: the index lists %s with another size or type", manifest.ErrInvalid, d.Digest)
 	}
 	if child.IsEvidence() {
 		text, err := g.holdsText(ctx, x.re, x.t.Repo, child)
 		if err != nil {
-			return policy.Verdict{}, err
+			return policy.Verdict{}, nil, err
 		}
 		if !text {
-			return policy.Verdict{}, fmt.Errorf("%w: %s in the index has the layers of an attestation, and holds something else", manifest.ErrInvalid, d.Digest)
+			return policy.Verdict{}, nil, fmt.Errorf("%w: %s in the index has the layers of an attestation, and holds something else", manifest.ErrInvalid, d.Digest)
 		}
-		return policy.AdmitEvidence(), nil
+		return policy.AdmitEvidence(), nil, nil
 	}
 
-	v, grounds, err := g.judgePush(ctx, x, child, depth)
-	if err != nil || !v.Admitted() || !x.rule.Seals() {
-		return v, err
-	}
-	_, err = g.seal(ctx, x, policy.Subject{Repo: x.t.Repo, Digest: child.Digest}, grounds)
-	return v, err
+	return g.judgePush(ctx, x, child, depth)
 }
 
-// stageAndSeal stores the manifest under its digest, where without a signature nobody can pull it, and signs it there.
-func (g *Gateway) stageAndSeal(ctx context.Context, x *exchange, s policy.Subject, m *manifest.Manifest, grounds []policy.Statement) ([]digest.Digest, error) {
+// stageAndSeal stores the manifest under its digest, where without a signature nobody can pull it, and seals what passed there.
+func (g *Gateway) stageAndSeal(ctx context.Context, x *exchange, m *manifest.Manifest, passed []grounds) ([]digest.Digest, error) {
 	if err := x.registry.PutManifest(ctx, x.name, m.Digest.String(), m.MediaType, m.Raw); err != nil {
 		return nil, fmt.Errorf("stage: %w", err)
 	}
-	return g.seal(ctx, x, s, grounds)
+	return g.sealAll(ctx, x, passed)
 }
 
-// seal signs a subject, and attests on what grounds it was admitted.
-func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject, grounds []policy.Statement) ([]digest.Digest, error) {
+// sealAll seals what passed, in its order: an index when all that it lists is sealed. The evidence is that of the last.
+func (g *Gateway) sealAll(ctx context.Context, x *exchange, passed []grounds) (evidence []digest.Digest, err error) {
+	for _, p := range passed {
+		if evidence, err = g.seal(ctx, x, p.subject, p.statements); err != nil {
+			return nil, err
+		}
+	}
+	return evidence, nil
+}
+
+// seal signs a subject, and attests what was found of it.
+func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject, found []policy.Statement) ([]digest.Digest, error) {
 	sealer, ok := x.re.Sealers[x.rule.Name()]
 	if !ok {
 		return nil, fmt.Errorf("seal %s: no sealer for policy %q", s, x.rule.Name())
@@ -210,7 +228,7 @@ func (g *Gateway) seal(ctx context.Context, x *exchange, s policy.Subject, groun
 	if err := g.checkClock(); err != nil {
 		return nil, fmt.Errorf("seal %s: %w", s, err)
 	}
-	statements, err := g.statements(x, s, grounds...)
+	statements, err := g.statements(x, s, found...)
 	if err != nil {
 		return nil, fmt.Errorf("summarize %s: %w", s, err)
 	}

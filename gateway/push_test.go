@@ -126,6 +126,11 @@ func TestThreat150_AnIndexIsAdmittedWhenItsChildrenAre(t *testing.T) {
 	if a := r.putManifest("a", "v1", newIndex(good, newImage("65532", "nowhere"))); a.status != http.StatusNotFound {
 		t.Errorf("an index with a child that is not there: %d %s", a.status, a.body)
 	}
+	r.want(http.StatusForbidden, "GET", "/v2/a/manifests/"+good.digest.String(), nil) // a refused push seals nothing
+	if got := r.referrers("a", good.digest); got != 0 {
+		t.Errorf("a refused index left %d referrers with its good child, want none", got)
+	}
+
 	if a := r.putManifest("a", "v1", newIndex(good)); a.status != http.StatusCreated {
 		t.Errorf("an index of good children: %d %s", a.status, a.body)
 	}

@@ -43,12 +43,12 @@ func (g *Gateway) Seal(ctx context.Context, repo, reference string, progress fun
 
 	x := &exchange{t: t, re: re, rule: re.Policy.Rule(repo), progress: progress}
 	x.registry, x.name, _ = re.Registries.Find(repo) // where it was just found
-	j, grounds := g.judgeWhole(ctx, x, m)
+	j, passed := g.judgeWhole(ctx, x, m)
 	if errors.Is(j.err, manifest.ErrInvalid) || errors.Is(j.err, upstream.ErrNotFound) {
 		return ledger.Decision{}, j.err
 	}
 	if j.err == nil && j.verdict.Admitted() && x.rule.Seals() {
-		j.evidence, j.err = g.seal(ctx, x, policy.Subject{Repo: repo, Digest: m.Digest}, grounds)
+		j.evidence, j.err = g.sealAll(ctx, x, passed)
 	}
 
 	d := j.decision(re, repo)
@@ -61,11 +61,11 @@ func (g *Gateway) Seal(ctx context.Context, repo, reference string, progress fun
 }
 
 // judgeWhole judges a manifest under the push rule, however long it takes to read it.
-func (g *Gateway) judgeWhole(ctx context.Context, x *exchange, m *manifest.Manifest) (j judgement, grounds []policy.Statement) {
+func (g *Gateway) judgeWhole(ctx context.Context, x *exchange, m *manifest.Manifest) (j judgement, passed []grounds) {
 	for {
-		j.verdict, grounds, j.err = g.judgePush(ctx, x, m, 0)
+		j.verdict, passed, j.err = g.judgePush(ctx, x, m, 0)
 		if !errors.Is(j.err, policy.ErrUnfinished) || ctx.Err() != nil {
-			return j, grounds
+			return j, passed
 		}
 		select { // the inspection goes on by itself, and whoever waits for it waits as long as it lets him
 		case <-ctx.Done():

@@ -51,22 +51,22 @@ type resource struct {
 	MediaType string            `json:"mediaType,omitempty"`
 }
 
-// statements are what the seal of an admitted subject says beside the signature: grounds, then the summary of the verdict
-// that rests on them.
-func (g *Gateway) statements(x *exchange, s policy.Subject, grounds ...policy.Statement) ([]policy.Statement, error) {
+// statements are what the seal of an admitted subject says beside the signature: what was found, then the summary of the
+// verdict that rests on it.
+func (g *Gateway) statements(x *exchange, s policy.Subject, found ...policy.Statement) ([]policy.Statement, error) {
 	if !x.rule.Summarizes() {
-		return grounds, nil
+		return found, nil
 	}
-	said, err := g.summarize(x, s, grounds, time.Now())
+	said, err := g.summarize(x, s, found, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	return append(grounds, said), nil
+	return append(found, said), nil
 }
 
 // summarize words the verdict. An input is named by the digest of its statement, the bytes that get signed: it is the same in
 // every envelope.
-func (g *Gateway) summarize(x *exchange, s policy.Subject, grounds []policy.Statement, at time.Time) (policy.Statement, error) {
+func (g *Gateway) summarize(x *exchange, s policy.Subject, found []policy.Statement, at time.Time) (policy.Statement, error) {
 	said := summary{
 		Verified: at.UTC().Truncate(time.Second), Resource: packageURL(g.sealName(s), s),
 		Result: "PASSED", Levels: []string{checkedLevel}, Pusher: x.identity(),
@@ -80,13 +80,13 @@ func (g *Gateway) summarize(x *exchange, s policy.Subject, grounds []policy.Stat
 		URI:    said.Verifier.ID + "#policy/" + url.PathEscape(x.rule.Name()),
 		Digest: map[string]string{"sha256": x.re.Policy.Digest()},
 	}
-	for _, ground := range grounds {
-		signed, err := ground.Encode(s.Digest)
+	for _, input := range found {
+		signed, err := input.Encode(s.Digest)
 		if err != nil {
 			return policy.Statement{}, err
 		}
 		said.Inputs = append(said.Inputs, resource{
-			URI: ground.PredicateType, Digest: map[string]string{"sha256": digest.FromBytes(signed).Encoded()}, MediaType: "application/vnd.in-toto+json",
+			URI: input.PredicateType, Digest: map[string]string{"sha256": digest.FromBytes(signed).Encoded()}, MediaType: "application/vnd.in-toto+json",
 		})
 	}
 	raw, err := json.Marshal(said)

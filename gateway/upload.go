@@ -48,8 +48,8 @@ func (g *Gateway) startUpload(x *exchange) error {
 	defer resp.Body.Close()
 
 	if resp.StatusCode == http.StatusCreated {
-		d := x.t.Digest
-		if x.t.Mount != "" {
+		d := x.t.Digest // what was sent, whatever was to be mounted beside
+		if d == "" {
 			d = x.t.Mount
 		}
 		return g.blobCreated(x, d)

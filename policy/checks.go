@@ -3,11 +3,8 @@ package policy
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // check is one check of an image: what it looks at, what becomes of what it finds, and how that is put.
@@ -86,6 +83,16 @@ var checks = []check{
 		holds: "it has", one: "a shell or package manager", many: "shells and package managers",
 		fix: "copy the program into an image without them in the last stage, such as FROM scratch or a distroless base",
 	}, {
+		name: CheckProfile, code: AnotherProfile, needs: ofLayers,
+		action: func(d *ImageDocument) *string {
+			if d.Profile == nil {
+				return nil
+			}
+			return &d.Profile.OnMiss
+		},
+		why: (*Rule).whyProfile,
+		fix: "copy the program into an image of such a kind in the last stage, such as FROM scratch or a distroless base",
+	}, {
 		name: CheckCaches, code: PackageCaches, needs: ofLayers, action: func(d *ImageDocument) *string { return &d.Caches },
 		holds: "it carries", one: "a leftover of a package manager", many: "leftovers of package managers",
 		fix: "remove them in the RUN step that makes them, or mount them: RUN --mount=type=cache",
@@ -139,272 +146,13 @@ func (c *check) does(d *ImageDocument) string {
 	return allow
 }
 
-// ImageNeeds is how far the judgement of a push under this rule looks into an image.
-func (r *Rule) ImageNeeds() ImageNeeds {
-	var all ImageNeeds
-	if r == nil || r.push == nil {
-		return all
+func checkNames() string {
+	var names []string
+	for _, c := range checks {
+		names = append(names, string(c.name))
 	}
-	all.Sizes = r.push.Image.MaxBytes > 0
-	all.Layers = r.scan != nil // what cannot be read in one way cannot be scanned
-	for i := range checks {
-		if c := &checks[i]; c.does(&r.push.Image) != allow {
-			all.Account = all.Account || c.needs.Account
-			all.Group = all.Group || c.needs.Group
-			all.Config = all.Config || c.needs.Config
-			all.Layers = all.Layers || c.needs.Layers
-		}
-	}
-	return all
-}
-
-// judgeImage holds what was read from an image against the rule's checks.
-func (r *Rule) judgeImage(s Subject, image Image, at time.Time) (reasons, warnings []Reason) {
-	if !image.Runnable {
-		return nil, nil
-	}
-	if reason := r.uninspectable(s, image); reason != nil {
-		return []Reason{*reason}, nil // what was found in one half says nothing about the other
-	}
-
-	for i := range checks {
-		c := &checks[i]
-		action := c.does(&r.push.Image)
-		if action == allow {
-			continue
-		}
-		why, excepted := r.whyNot(c, image, at)
-		if excepted != "" { // what an exception lets pass is in the decision all the same
-			warnings = append(warnings, Reason{
-				Code: CheckExcepted, Requirement: "image " + string(c.name), Subject: s.Digest.String(), Why: shortened("excepted: "+excepted, maxReason), Fix: c.fix,
-			})
-		}
-		if why == "" {
-			continue
-		}
-		reason := Reason{Code: c.code, Requirement: "image " + string(c.name), Subject: s.Digest.String(), Why: shortened(why, maxReason), Fix: c.fix}
-		if action == warn {
-			warnings = append(warnings, reason)
-		} else {
-			reasons = append(reasons, reason)
-		}
-	}
-	return reasons, warnings
-}
-
-// maxReason bounds what a reason says, in bytes. It is one line.
-const maxReason = 190
-
-// uninspectable returns nil when everything that the rule asks for was read, and is what it seems to be.
-func (r *Rule) uninspectable(s Subject, image Image) *Reason {
-	reason := &Reason{
-		Code: Uninspectable, Requirement: "image that can be inspected", Subject: s.Digest.String(),
-		Fix: "build it again with a current tool, as plain, gzip or zstd layers",
-	}
-	needs := r.ImageNeeds()
-	switch {
-	case needs.Config && image.Config == nil || needs.Layers && image.Content == nil:
-		reason.Why = "it was not inspected" // a fault of ours, and no reason to let it pass
-		return reason
-	case image.Content == nil || len(image.Content.Flaws) == 0:
-		return nil
-	}
-	flaw := image.Content.Flaws[0]
-	reason.Why = "it cannot be inspected: " + flaw.Why
-	if flaw.Layer != "" {
-		reason.Why = fmt.Sprintf("layer %.19s cannot be inspected: %s", flaw.Layer, flaw.Why)
-	}
-	reason.Why = shortened(reason.Why, maxReason)
-	return reason
-}
-
-// whyNot says why a check fails, and what of it exceptions cover. Both are empty when it does not.
-func (r *Rule) whyNot(c *check, image Image, at time.Time) (why, excepted string) {
-	all := r.excepted(ImageFinding{Check: c.name}, at)
-	if c.why != nil {
-		why = c.why(r, image, at)
-		if all {
-			return "", why
-		}
-		return why, ""
-	}
-
-	var findings, left, covered []ImageFinding
-	omitted := 0
-	if image.Config != nil {
-		findings = image.Config.Findings
-	}
-	if image.Content != nil {
-		findings = slices.Concat(findings, image.Content.Findings)
-		omitted = image.Content.Omitted[c.name]
-	}
-	for _, f := range findings {
-		switch {
-		case f.Check != c.name:
-		case r.excepted(f, at):
-			covered = append(covered, f)
-		default:
-			left = append(left, f)
-		}
-	}
-	if all {
-		return c.list(left, 0), c.list(covered, omitted)
-	}
-	return c.list(left, omitted), c.list(covered, 0)
-}
-
-// list words findings: the first of them, and how many more there are.
-func (c *check) list(findings []ImageFinding, omitted int) string {
-	total := len(findings) + omitted
-	if total == 0 {
-		return ""
-	}
-	text := fmt.Sprintf("%s %d %s", c.holds, total, c.many)
-	if total == 1 {
-		text = c.holds + " " + c.one
-	}
-	const more = ", and 1000000 more"
-	for i, f := range findings {
-		next := Printable(f.Path)
-		if f.What != "" {
-			next += " (" + f.What + ")"
-		}
-		if i > 0 && len(text)+len(next)+len(more) > maxReason {
-			return text + fmt.Sprintf(", and %d more", total-i)
-		}
-		if i == 0 {
-			text += ": " + next
-		} else {
-			text += ", " + next
-		}
-	}
-	if omitted > 0 {
-		text += fmt.Sprintf(", and %d more", omitted)
-	}
-	return text
-}
-
-// maxShown is how much of a name from an image a person is shown, in bytes.
-const maxShown = 80
-
-// Printable is a name from an image in a form for people: one line of visible ASCII, with its end when it is long.
-func Printable(name string) string {
-	if strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c > '~' }) {
-		quoted := strconv.QuoteToASCII(name)
-		name = quoted[1 : len(quoted)-1]
-	}
-	if len(name) > maxShown {
-		name = "..." + name[len(name)-maxShown+3:]
-	}
-	return name
-}
-
-func shortened(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most-3], "") + "..."
-}
-
-func (r *Rule) whyLabels(image Image, _ time.Time) string {
-	var missing []string
-	for _, label := range r.push.Image.Labels.Required {
-		if strings.TrimSpace(image.Config.Labels[label]) == "" {
-			missing = append(missing, label)
-		}
-	}
-	switch len(missing) {
-	case 0:
-		return ""
-	case 1:
-		return "it lacks the label " + missing[0]
-	}
-	return "it lacks the labels " + strings.Join(missing, ", ")
-}
-
-// clockSkew is how far the clock of a machine that builds may be ahead of ours.
-const clockSkew = 10 * time.Minute
-
-func whyFuture(created, at time.Time) string {
-	if created.IsZero() || !created.After(at.Add(clockSkew)) {
-		return ""
-	}
-	return "it says that it was made at " + created.UTC().Format(time.RFC3339) + ", which is yet to come"
-}
-
-// whyPlatform holds what an image says that it runs on against what it has to run.
-func whyPlatform(image Image) string {
-	says := Printable(image.Config.OS + "/" + image.Config.Architecture)
-	switch programs := image.Content.Programs; {
-	case len(programs) == 0:
-		return "" // scripts and data run anywhere
-	case image.Config.OS != "linux":
-		return "it says that it is for " + says + ", and has programs for linux"
-	case image.Content.Program != "" && image.Content.Program != image.Config.Architecture:
-		return "it says that it is for " + says + ", and starts a program for " + image.Content.Program
-	case image.Content.Program == "" && !slices.Contains(programs, image.Config.Architecture):
-		return "it says that it is for " + says + ", and its programs are for " + strings.Join(programs, ", ")
-	}
-	return ""
-}
-
-// whyHistory holds an image's history against its layers. A history is a claim, but one that people go by.
-func whyHistory(image Image) string {
-	if told := image.Config.HistoryLayers; told >= 0 && told != image.Layers {
-		return fmt.Sprintf("its history tells of %d layers, and it has %d", told, image.Layers)
-	}
-	return ""
-}
-
-// whyBase holds the layers' digests against the approved ones. Annotations and names do not count: anybody can write them.
-func (r *Rule) whyBase(image Image, at time.Time) string {
-	expired := ""
-	for _, base := range r.bases {
-		if n := len(base.DiffIDs); n == 0 || n > len(image.Content.DiffIDs) || !slices.Equal(base.DiffIDs, image.Content.DiffIDs[:n]) {
-			continue
-		}
-		if base.until.IsZero() || at.Before(base.until) {
-			return ""
-		}
-		expired = base.Name
-	}
-	if r.push.Image.Base.Scratch && fromScratch(image.Content) {
-		return ""
-	}
-	if expired != "" {
-		return fmt.Sprintf("its base image %s is not approved any more", Printable(expired))
-	}
-	return "it stands on no approved base image"
-}
-
-// fromScratch reports that nothing of an operating system is in an image. That a Dockerfile begins with FROM scratch cannot
-// be told from its layers, this can.
-func fromScratch(content *Content) bool {
-	return content.System == System{} && content.Omitted[CheckMinimal] == 0 &&
-		!slices.ContainsFunc(content.Findings, func(f ImageFinding) bool { return f.Check == CheckMinimal })
-}
-
-// base is an approved base image, compiled.
-type base struct {
-	Base
-	until time.Time // when it ends; zero for never
-}
-
-// exception is a permission to differ, compiled.
-type exception struct {
-	check Check
-	path  *glob // nil for everything
-	until time.Time
-}
-
-// excepted reports that a permission covers a finding.
-func (r *Rule) excepted(f ImageFinding, at time.Time) bool {
-	for _, e := range r.exceptions {
-		if e.check == f.Check && at.Before(e.until) && (e.path == nil || f.Path != "" && e.path.match(f.Path)) {
-			return true
-		}
-	}
-	return false
+	slices.Sort(names)
+	return strings.Join(names, ", ")
 }
 
 // compileImage checks what is written about images, and fills in the defaults.
@@ -417,7 +165,7 @@ func (r *Rule) compileImage(image *ImageDocument, known Known, fault func(path, 
 			continue
 		}
 		key, standard := path+"."+string(c.name), allow
-		if c.name == CheckBase || c.name == CheckLabels {
+		if c.name == CheckBase || c.name == CheckLabels || c.name == CheckProfile {
 			key, standard = key+".on_miss", deny
 		}
 		switch *action {
@@ -437,6 +185,9 @@ func (r *Rule) compileImage(image *ImageDocument, known Known, fault func(path, 
 			fault(fmt.Sprintf("%s.labels.required[%d]", path, i), "is empty")
 		}
 	}
+	if image.Profile != nil {
+		compileProfile(image.Profile, fault)
+	}
 	if image.Base != nil {
 		r.compileBase(image.Base, known, fault)
 	}
@@ -445,98 +196,4 @@ func (r *Rule) compileImage(image *ImageDocument, known Known, fault func(path, 
 			fault(fmt.Sprintf("%s.exceptions[%d]%s", path, i, key), format, args...)
 		})
 	}
-}
-
-func (r *Rule) compileBase(doc *BaseDocument, known Known, fault func(path, format string, args ...any)) {
-	const path = ".push.image.base"
-	if doc.Approved == "" {
-		if !doc.Scratch {
-			fault(path, "approves nothing; name a list in approved, or say scratch: true")
-		}
-		return
-	}
-	list, ok := known.Bases[doc.Approved]
-	if !ok {
-		fault(path+".approved", "the list was not read")
-	} else if len(list) == 0 {
-		fault(path+".approved", "the list is empty")
-	}
-	for _, approved := range list {
-		b := base{Base: approved}
-		b.DiffIDs = slices.Clone(approved.DiffIDs)
-		if len(b.DiffIDs) == 0 {
-			fault(path+".approved", "%s has no diff_ids, and would approve everything", approved.Name)
-		}
-		if slices.ContainsFunc(b.DiffIDs, func(d digest.Digest) bool { return d.Validate() != nil }) {
-			fault(path+".approved", "%s has diff_ids that are no digests", approved.Name)
-		}
-		if approved.Until != "" {
-			until, err := endOf(approved.Until)
-			if err != nil {
-				fault(path+".approved", "%s: until %w", approved.Name, err)
-			}
-			b.until = until
-		}
-		r.bases = append(r.bases, b)
-	}
-}
-
-func (r *Rule) compileException(doc ExceptionDocument, known Known, fault func(key, format string, args ...any)) {
-	e := exception{check: Check(doc.Check)}
-	c := checkNamed(e.check)
-	if c == nil {
-		fault(".check", "unknown check %q; checks are %s", doc.Check, checkNames())
-	}
-	if doc.Path != "" {
-		path, err := compilePattern(doc.Path, "", "path")
-		if err != nil {
-			fault(".path", "%w", err)
-		}
-		if c != nil && c.why != nil {
-			fault(".path", "%s finds no paths; leave it out", doc.Check)
-		}
-		e.path = &path
-	}
-	until, err := known.exceptedUntil(doc.Until)
-	if err != nil {
-		fault(".until", "%w", err)
-	}
-	e.until = until
-	if strings.TrimSpace(doc.Reason) == "" {
-		fault(".reason", "is missing; say why, for whoever reviews it")
-	}
-	r.exceptions = append(r.exceptions, e)
-}
-
-// maxException is how long an exception may go on before somebody looks at it again.
-const maxException = 90 * 24 * time.Hour
-
-// exceptedUntil is when an exception ends.
-func (k Known) exceptedUntil(day string) (time.Time, error) {
-	until, err := endOf(day)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if latest := k.Now.Add(maxException).UTC(); !k.Now.IsZero() && until.AddDate(0, 0, -1).After(latest) {
-		return time.Time{}, fmt.Errorf("%s is more than 90 days ahead; somebody should look at it again by %s", day, latest.Format(time.DateOnly))
-	}
-	return until, nil
-}
-
-// endOf is when a day ends, in UTC.
-func endOf(day string) (time.Time, error) {
-	t, err := time.Parse(time.DateOnly, day)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%.40q is no day; write it like \"2027-01-31\"", day)
-	}
-	return t.AddDate(0, 0, 1), nil
-}
-
-func checkNames() string {
-	var names []string
-	for _, c := range checks {
-		names = append(names, string(c.name))
-	}
-	slices.Sort(names)
-	return strings.Join(names, ", ")
 }

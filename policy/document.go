@@ -157,13 +157,21 @@ type GraceDocument struct {
 	KnownExploited time.Duration `mapstructure:"known_exploited"`
 }
 
-// SignedBy names authorities. Exactly one of Any, All and Of is set.
+// SignedBy names authorities, and how old their signatures may be. Exactly one of Any, All and Of is set.
 type SignedBy struct {
 	Any []string `mapstructure:"any"` // one of these
 	All []string `mapstructure:"all"` // each of these
 
 	Of      []string `mapstructure:"of"`       // AtLeast distinct ones of these
 	AtLeast int      `mapstructure:"at_least"` // between 1 and the number of names in Of
+
+	// MaxAge is the longest time since a signature was made, as a log or a timestamp authority says: then an image has to be
+	// built and signed again. For signed_by of a pull alone. Default 0: no limit.
+	MaxAge time.Duration `mapstructure:"max_age"`
+
+	// TrustStatementTime believes the time that a signature gives itself, as podman's do, where neither a log nor a timestamp
+	// authority vouches for one: whoever holds the key can then make it as new as he likes. It goes with MaxAge. Default false.
+	TrustStatementTime bool `mapstructure:"trust_statement_time"`
 }
 
 // PushDocument is what happens to a push: the image is checked, then sealed.
@@ -241,6 +249,9 @@ type ImageDocument struct {
 	// Labels are what an image must say about itself.
 	Labels *LabelsDocument `mapstructure:"labels"`
 
+	// Profile wants a kind of small image.
+	Profile *ProfileDocument `mapstructure:"profile"`
+
 	// Base wants an approved base image.
 	Base *BaseDocument `mapstructure:"base"`
 
@@ -252,12 +263,25 @@ type ImageDocument struct {
 
 	// MaxLayers bounds the number of layers. Default 127, which is what storage drivers can stack.
 	MaxLayers int `mapstructure:"max_layers"`
+
+	// MaxFiles bounds the number of files, directories and links in all layers together. Default 0, no bound but the million
+	// that are read.
+	MaxFiles int64 `mapstructure:"max_files"`
 }
 
 // LabelsDocument names labels.
 type LabelsDocument struct {
 	// Required are labels of the image's configuration that must be there and not empty.
 	Required []string `mapstructure:"required"`
+
+	// OnMiss is allow, warn or deny. Default deny.
+	OnMiss string `mapstructure:"on_miss"`
+}
+
+// ProfileDocument names kinds of small images.
+type ProfileDocument struct {
+	// Any lists profiles of which the image has to be one: scratch, distroless, wolfi, alpine, no_shell, no_package_manager.
+	Any []string `mapstructure:"any"`
 
 	// OnMiss is allow, warn or deny. Default deny.
 	OnMiss string `mapstructure:"on_miss"`
@@ -422,6 +446,11 @@ func (d ImageDocument) clone() ImageDocument {
 		labels := *d.Labels
 		labels.Required = slices.Clone(labels.Required)
 		d.Labels = &labels
+	}
+	if d.Profile != nil {
+		profile := *d.Profile
+		profile.Any = slices.Clone(profile.Any)
+		d.Profile = &profile
 	}
 	if d.Base != nil {
 		base := *d.Base

@@ -22,6 +22,7 @@ func TestSignaturesAreEnoughWhereTheRuleWantsNoMore(t *testing.T) {
 		"any, by one":         {&PullDocument{SignedBy: &SignedBy{Any: []string{"a", "b"}}}, by("b"), true},
 		"any, by none":        {&PullDocument{SignedBy: &SignedBy{Any: []string{"a", "b"}}}, nil, false},
 		"any, by a stranger":  {&PullDocument{SignedBy: &SignedBy{Any: []string{"a"}}}, by("b"), false},
+		"any, that ages":      {&PullDocument{SignedBy: &SignedBy{Any: []string{"b"}, MaxAge: 1 << 40}}, []Signature{{Authority: "b", Signer: "b", Time: now}}, false},
 		"all, by one":         {&PullDocument{SignedBy: &SignedBy{All: []string{"a", "b"}}}, by("a"), false},
 		"all, by both":        {&PullDocument{SignedBy: &SignedBy{All: []string{"a", "b"}}}, by("a", "b"), true},
 		"all, of one signer":  {&PullDocument{SignedBy: &SignedBy{All: []string{"a", "b"}}}, []Signature{{Authority: "a", Signer: "x"}, {Authority: "b", Signer: "x"}}, false},

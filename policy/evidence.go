@@ -62,6 +62,10 @@ type Signature struct {
 	// Witness is who vouches for Time, and the log that has the signature.
 	Witness Witness
 
+	// Claimed is the time that the signature gives itself, zero where it gives none. Only a rule can make a time of it: see
+	// [SignedBy.TrustStatementTime].
+	Claimed time.Time
+
 	// Signed is the manifest that the signature names: the subject itself, or an admitted index of the same repository
 	// that lists the subject.
 	Signed digest.Digest

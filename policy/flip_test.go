@@ -242,17 +242,27 @@ func allFlips() map[string]decisive {
 		"pull.signed_by.all":      signed(SignedBy{All: []string{"ci", "gateway"}}, func(by *SignedBy) { by.All[1] = "release" }),
 		"pull.signed_by.of":       signed(SignedBy{Of: []string{"ci", "gateway"}, AtLeast: 2}, func(by *SignedBy) { by.Of[1] = "release" }),
 		"pull.signed_by.at_least": signed(SignedBy{Of: []string{"ci", "gateway", "release"}, AtLeast: 2}, func(by *SignedBy) { by.AtLeast = 3 }),
-		"pull.blobs":              {never: "it is about blobs, which the gateway holds against manifests; it is tested there"},
+		"pull.signed_by.max_age": {
+			doc: document(&PullDocument{SignedBy: &SignedBy{Any: []string{"ci"}, MaxAge: 3 * time.Hour}}, nil), code: Stale,
+			judge: pulled(signedAt(now.Add(-2 * time.Hour))), change: func(d *Document) { d.Pull.SignedBy.MaxAge = time.Hour },
+		},
+		"pull.signed_by.trust_statement_time": {
+			doc:  document(&PullDocument{SignedBy: &SignedBy{Any: []string{"ci"}, MaxAge: 3 * time.Hour, TrustStatementTime: true}}, nil),
+			code: Untimed, judge: pulled(claimedAt(now.Add(-2 * time.Hour))), change: func(d *Document) { d.Pull.SignedBy.TrustStatementTime = false },
+		},
+		"pull.blobs": {never: "it is about blobs, which the gateway holds against manifests; it is tested there"},
 		"pull.admit_unverified": {
 			doc: document(&PullDocument{AdmitUnverified: true}, nil), judge: pulled(Evidence{}), code: Unsigned,
 			change: func(d *Document) { d.Pull.AdmitUnverified, d.Pull.SignedBy = false, &ci }, // it stands alone
 		},
 
-		"pull.attested[].predicate":   attested(demand("vuln", ci), scan, NotAttested, func(q *AttestedDocument) { q.Predicate = "spdx" }),
-		"pull.attested[].by.any":      attestedBy(SignedBy{Any: []string{"ci"}}, func(by *SignedBy) { by.Any[0] = "release" }),
-		"pull.attested[].by.all":      attestedBy(SignedBy{All: []string{"ci", "gateway"}}, func(by *SignedBy) { by.All[1] = "release" }),
-		"pull.attested[].by.of":       attestedBy(SignedBy{Of: []string{"ci", "gateway"}, AtLeast: 2}, func(by *SignedBy) { by.Of[1] = "release" }),
-		"pull.attested[].by.at_least": attestedBy(SignedBy{Of: []string{"ci", "gateway", "release"}, AtLeast: 2}, func(by *SignedBy) { by.AtLeast = 3 }),
+		"pull.attested[].predicate":               attested(demand("vuln", ci), scan, NotAttested, func(q *AttestedDocument) { q.Predicate = "spdx" }),
+		"pull.attested[].by.any":                  attestedBy(SignedBy{Any: []string{"ci"}}, func(by *SignedBy) { by.Any[0] = "release" }),
+		"pull.attested[].by.all":                  attestedBy(SignedBy{All: []string{"ci", "gateway"}}, func(by *SignedBy) { by.All[1] = "release" }),
+		"pull.attested[].by.of":                   attestedBy(SignedBy{Of: []string{"ci", "gateway"}, AtLeast: 2}, func(by *SignedBy) { by.Of[1] = "release" }),
+		"pull.attested[].by.at_least":             attestedBy(SignedBy{Of: []string{"ci", "gateway", "release"}, AtLeast: 2}, func(by *SignedBy) { by.AtLeast = 3 }),
+		"pull.attested[].by.max_age":              {never: "stands beside by; in it, it does not compile"},
+		"pull.attested[].by.trust_statement_time": {never: "stands beside by; in it, it does not compile"},
 		"pull.attested[].max_age": attested(AttestedDocument{Predicate: "vuln", By: &ci, MaxAge: 3 * time.Hour}, scan, Stale,
 			func(q *AttestedDocument) { q.MaxAge = time.Minute }),
 		"pull.attested[].max_database_age": attested(AttestedDocument{Predicate: "vuln", By: &ci, MaxDatabaseAge: 48 * time.Hour}, scan, StaleDatabase,
@@ -337,6 +347,10 @@ func allFlips() map[string]decisive {
 			func(d *ImageDocument) { d.Labels.Required[0] = "owner" }),
 		"push.image.labels.on_miss": image(ImageDocument{Labels: &LabelsDocument{Required: []string{"owner"}, OnMiss: "warn"}}, MissingLabels, nil,
 			func(d *ImageDocument) { d.Labels.OnMiss = "deny" }),
+		"push.image.profile.any": image(ImageDocument{Profile: &ProfileDocument{Any: []string{"distroless"}}}, AnotherProfile, nil,
+			func(d *ImageDocument) { d.Profile.Any[0] = "scratch" }),
+		"push.image.profile.on_miss": image(ImageDocument{Profile: &ProfileDocument{Any: []string{"scratch"}, OnMiss: "warn"}}, AnotherProfile, nil,
+			func(d *ImageDocument) { d.Profile.OnMiss = "deny" }),
 		"push.image.base.approved": image(ImageDocument{Base: &BaseDocument{Approved: "bases.yaml", Scratch: true}}, UnapprovedBase, nil,
 			func(d *ImageDocument) { d.Base.Approved = "" }),
 		"push.image.base.scratch": image(ImageDocument{Base: &BaseDocument{Approved: "bases.yaml", Scratch: true}}, UnapprovedBase,
@@ -348,6 +362,7 @@ func allFlips() map[string]decisive {
 		"push.image.exceptions[].until":  excepted(func(e *ExceptionDocument) { e.Until = "2026-11-23" }),
 		"push.image.exceptions[].reason": {never: "a reason is for whoever reviews the policy"},
 		"push.image.max_bytes":           image(ImageDocument{MaxBytes: 100}, TooLarge, nil, func(d *ImageDocument) { d.MaxBytes = 99 }),
+		"push.image.max_files":           image(ImageDocument{MaxFiles: 7}, TooManyFiles, nil, func(d *ImageDocument) { d.MaxFiles = 6 }),
 		"push.image.max_layers":          image(ImageDocument{MaxLayers: 2}, TooManyLayers, nil, func(d *ImageDocument) { d.MaxLayers = 1 }),
 	}
 }
@@ -358,4 +373,13 @@ func twoSignatures() Evidence {
 		ev.Signatures[i].Signer = ev.Signatures[i].Authority
 	}
 	return Evidence{Signatures: slices.Clone(ev.Signatures)}
+}
+
+// signedAt is a signature of ci's of which a log says the time, claimedAt one that says it itself.
+func signedAt(at time.Time) Evidence {
+	return Evidence{Signatures: []Signature{{Authority: "ci", Signer: "ci", Time: at}}}
+}
+
+func claimedAt(at time.Time) Evidence {
+	return Evidence{Signatures: []Signature{{Authority: "ci", Signer: "ci", Claimed: at}}}
 }

@@ -24,7 +24,7 @@ func (r *Rule) Judge(s Subject, ev Evidence, at time.Time) Verdict {
 
 	var reasons, warnings []Reason
 	if by := r.pull.SignedBy; by != nil {
-		if reason := r.signedBy(s, ev); reason != nil {
+		if reason := r.signedBy(s, ev, at); reason != nil {
 			reasons = append(reasons, *reason)
 		}
 	}
@@ -61,9 +61,10 @@ func noPolicy(s Subject) Reason {
 	}
 }
 
-// signedBy returns nil when enough distinct authorities signed.
-func (r *Rule) signedBy(s Subject, ev Evidence) *Reason {
-	by := r.pull.SignedBy
+// signedBy returns nil when enough distinct authorities signed, and not too long ago.
+func (r *Rule) signedBy(s Subject, ev Evidence, at time.Time) *Reason {
+	by, all := r.pull.SignedBy, ev.Signatures
+	ev.Signatures = by.timely(all, at)
 	names, need, words := by.wants()
 	var missing []string
 	for _, name := range names {
@@ -96,6 +97,9 @@ func (r *Rule) signedBy(s Subject, ev Evidence) *Reason {
 	default:
 		reason.Why = fmt.Sprintf("no signature by %s (found %d by %s)",
 			strings.Join(missing, or(need, names)), len(ev.Signatures), strings.Join(ev.signers(), ", "))
+	}
+	if by.MaxAge > 0 {
+		by.sayAge(&reason, missing, or(need, names), all, at)
 	}
 	return &reason
 }
@@ -237,6 +241,13 @@ func (r *Rule) JudgeImage(s Subject, image Image, at time.Time) Verdict {
 		reasons = append(reasons, Reason{
 			Code: TooLarge, Requirement: fmt.Sprintf("image max_bytes %d", limits.MaxBytes), Subject: s.Digest.String(),
 			Why: fmt.Sprintf("it has %d bytes compressed, %d are allowed", image.Bytes, limits.MaxBytes),
+			Fix: "use a smaller base image and a multi-stage build",
+		})
+	}
+	if content := image.Content; limits.MaxFiles > 0 && content != nil && content.Entries > limits.MaxFiles {
+		reasons = append(reasons, Reason{
+			Code: TooManyFiles, Requirement: fmt.Sprintf("image max_files %d", limits.MaxFiles), Subject: s.Digest.String(),
+			Why: fmt.Sprintf("it has %d files, directories and links, %d are allowed", content.Entries, limits.MaxFiles),
 			Fix: "use a smaller base image and a multi-stage build",
 		})
 	}

@@ -220,6 +220,10 @@ func TestImagesAreCheckedOnTheWayIn(t *testing.T) {
 		"any size by default":           {ImageDocument{}, Image{Bytes: 1 << 62}, "", ""},
 		"as many bytes as allowed":      {ImageDocument{MaxBytes: 100}, Image{Bytes: 100}, "", ""},
 		"a byte more":                   {ImageDocument{MaxBytes: 100}, Image{Bytes: 101}, "IMAGE_TOO_LARGE", ""},
+		"any number of files":           {ImageDocument{}, Image{Runnable: true, Content: &Content{Entries: 1 << 40}}, "", ""},
+		"as many files as allowed":      {ImageDocument{MaxFiles: 9}, Image{Runnable: true, Content: &Content{Entries: 9}}, "", ""},
+		"a file more":                   {ImageDocument{MaxFiles: 9}, Image{Runnable: true, Content: &Content{Entries: 10}}, "TOO_MANY_FILES", ""},
+		"files that nobody counted":     {ImageDocument{MaxFiles: 9}, Image{Runnable: true}, "UNINSPECTABLE", ""},
 		"everything at once": {
 			ImageDocument{NonRoot: "deny", MaxBytes: 1, MaxLayers: 1}, Image{Runnable: true, User: "root", Bytes: 2, Layers: 2},
 			"RUNS_AS_ROOT TOO_MANY_LAYERS IMAGE_TOO_LARGE", "",
@@ -254,12 +258,13 @@ func TestReasonsAreWrittenAsDocumented(t *testing.T) {
 // Invariant I10: taking evidence away never turns a refusal into an admit. And an admit has what the rule demands, by a
 // count that is written here again.
 func FuzzJudge(f *testing.F) {
-	f.Add([]byte{0, 1, 2}, uint8(0), uint8(1), true, false, []byte{0, 1}, []byte{0})
-	f.Add([]byte{1, 1, 1}, uint8(2), uint8(2), false, true, []byte{0, 1, 2}, []byte{1, 0})
-	f.Add([]byte{}, uint8(1), uint8(0), true, true, []byte{2}, []byte{})
-	f.Add([]byte{3, 4, 0, 0}, uint8(2), uint8(3), true, false, []byte{0, 1, 2}, []byte{0, 0, 1, 1})
+	f.Add([]byte{0, 1, 2}, uint8(0), uint8(1), true, false, []byte{0, 1}, []byte{0}, []byte{})
+	f.Add([]byte{1, 1, 1}, uint8(2), uint8(2), false, true, []byte{0, 1, 2}, []byte{1, 0}, []byte{0, 1, 2})
+	f.Add([]byte{}, uint8(1), uint8(0), true, true, []byte{2}, []byte{}, []byte{9})
+	f.Add([]byte{3, 4, 0, 0}, uint8(2), uint8(3), true, false, []byte{0, 1, 2}, []byte{0, 0, 1, 1}, []byte{250, 0, 3})
+	f.Add([]byte{0, 0, 1}, uint8(3), uint8(0), true, false, []byte{0, 1}, []byte{1, 1, 1}, []byte{1, 40, 200, 3})
 	names := []string{"gateway", "ci", "release", "stranger", ""}
-	f.Fuzz(func(t *testing.T, signers []byte, form, atLeast uint8, pinned, digestOnly bool, list, keep []byte) {
+	f.Fuzz(func(t *testing.T, signers []byte, form, atLeast uint8, pinned, digestOnly bool, list, keep, ages []byte) {
 		var wanted []string
 		for _, i := range list {
 			if name := names[i%3]; !slices.Contains(wanted, name) {
@@ -283,6 +288,24 @@ func FuzzJudge(f *testing.F) {
 		}
 		ev := by(all...)
 		ev.Pinned = pinned
+		if len(ages) > 0 { // signatures of hours that are allowed, of hours that are not, of the future and of no time
+			pull.SignedBy.MaxAge, pull.SignedBy.TrustStatementTime = time.Duration(1+ages[0])*time.Hour, form&4 != 0
+			counted := all[:0:0]
+			for i := range ev.Signatures {
+				age := time.Duration(int(ages[i%len(ages)])-3) * time.Hour
+				sig := &ev.Signatures[i]
+				switch i % 3 {
+				case 0:
+					sig.Time, sig.Claimed = now.Add(-age), now
+				case 1:
+					sig.Claimed = now.Add(-age)
+				}
+				if age >= 0 && age <= pull.SignedBy.MaxAge && (i%3 == 0 || i%3 == 1 && pull.SignedBy.TrustStatementTime) {
+					counted = append(counted, sig.Authority)
+				}
+			}
+			all = counted
+		}
 
 		v := rule.Judge(subject, ev, now)
 		consistent(t, v)

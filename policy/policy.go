@@ -199,6 +199,7 @@ func compilePull(pull PullDocument, known Known, fault func(path, format string,
 		fault(".pull.admit_unverified", "contradicts attested; leave one of them out")
 	case by != nil:
 		compileSignedBy(".pull.signed_by", *by, known, fault)
+		by.compileAge(".pull.signed_by", fault)
 	}
 }
 
@@ -269,6 +270,9 @@ func (r *Rule) compilePush(known Known, fault func(path, format string, args ...
 	r.compileImage(image, known, fault)
 	if image.MaxBytes < 0 {
 		fault(".push.image.max_bytes", "is negative")
+	}
+	if image.MaxFiles < 0 {
+		fault(".push.image.max_files", "is negative")
 	}
 	switch {
 	case image.MaxLayers == 0:
@@ -414,11 +418,11 @@ func (r *Rule) NeedsEvidence() bool {
 	return r != nil && r.pull != nil && (r.pull.SignedBy != nil || len(r.pull.Attested) > 0)
 }
 
-// Enough reports that a pull under this rule depends on signatures alone, and that these are all that it wants. Others beside
-// them change nothing.
+// Enough reports that a pull under this rule depends on signatures alone, and that these are all that it wants, at any time.
+// Others beside them change nothing. Where signatures age, a newer one beside them may be what counts tomorrow.
 func (r *Rule) Enough(s Subject, signatures []Signature) bool {
-	return r != nil && r.pull != nil && len(r.pull.Attested) == 0 && r.pull.SignedBy != nil &&
-		r.signedBy(s, Evidence{Signatures: signatures}) == nil
+	return r != nil && r.pull != nil && len(r.pull.Attested) == 0 && r.pull.SignedBy != nil && r.pull.SignedBy.MaxAge == 0 &&
+		r.signedBy(s, Evidence{Signatures: signatures}, time.Time{}) == nil
 }
 
 // Needs lists the attestations that a pull under this rule depends on.

@@ -1,6 +1,9 @@
 package policy
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Standing is what a piece of evidence is to a rule. It is told to people and decides nothing: [Rule.Judge] does.
 type Standing uint8
@@ -9,18 +12,23 @@ type Standing uint8
 const (
 	Unasked  Standing = iota // the rule asks for nothing of the kind by this authority
 	Outdated                 // it asks for it, and passes over this one, because others are certainly newer
+	Late                     // it asks for it, and this one is too old, or nobody says how old it is
 	Decides                  // it is looked at
 )
 
-// StandingOfSignature says what a signature is to the rule.
-func (r *Rule) StandingOfSignature(sig Signature) Standing {
-	if r == nil || r.pull == nil || r.pull.SignedBy == nil {
-		return Unasked
+// StandingOfSignature says what a signature is to the rule at a time. why goes on after "the signature", where it is [Late].
+func (r *Rule) StandingOfSignature(sig Signature, at time.Time) (standing Standing, why string) {
+	by := r.demandedSignatures()
+	if by == nil {
+		return Unasked, ""
 	}
-	if names, _, _ := r.pull.SignedBy.wants(); slices.Contains(names, sig.Authority) {
-		return Decides
+	if names, _, _ := by.wants(); !slices.Contains(names, sig.Authority) {
+		return Unasked, ""
 	}
-	return Unasked
+	if code, why := by.late(sig, at); code != "" {
+		return Late, why
+	}
+	return Decides, ""
 }
 
 // StandingOfAttestations says what each of the evidence's attestations is to the rule.

@@ -33,12 +33,23 @@ func TestStandingIsWhatTheJudgeLooksAt(t *testing.T) {
 		}
 	}
 
+	standing := func(r *Rule, sig Signature) Standing {
+		s, _ := r.StandingOfSignature(sig, now)
+		return s
+	}
 	r := pullRule(t, PullDocument{SignedBy: signed})
-	if r.StandingOfSignature(Signature{Authority: "ci"}) != Decides || r.StandingOfSignature(Signature{Authority: "gateway"}) != Unasked {
+	if standing(r, Signature{Authority: "ci"}) != Decides || standing(r, Signature{Authority: "gateway"}) != Unasked {
 		t.Error("a signature decides where its authority is named, and nowhere else")
 	}
+	aged := pullRule(t, PullDocument{SignedBy: &SignedBy{Any: []string{"ci"}, MaxAge: time.Hour}})
+	if standing(aged, Signature{Authority: "ci", Time: now}) != Decides || standing(aged, Signature{Authority: "gateway"}) != Unasked {
+		t.Error("a signature that is new decides")
+	}
+	if s, why := aged.StandingOfSignature(Signature{Authority: "ci", Time: now.Add(-3 * time.Hour)}, now); s != Late || why != "is 3 hours old, at most 1 hours are allowed" {
+		t.Errorf("an old signature is %v: %s", s, why)
+	}
 	var none *Rule
-	if none.StandingOfSignature(Signature{Authority: "ci"}) != Unasked || none.StandingOfAttestations(subject, ev)[1] != Unasked {
+	if standing(none, Signature{Authority: "ci"}) != Unasked || none.StandingOfAttestations(subject, ev)[1] != Unasked {
 		t.Error("without a rule nothing is asked")
 	}
 }

@@ -9,6 +9,12 @@ func (r *Rule) Until(ev Evidence, at time.Time) time.Time {
 	if r == nil {
 		return h.until
 	}
+	if by := r.demandedSignatures(); by != nil && by.MaxAge > 0 {
+		for _, sig := range ev.Signatures {
+			h.mark(by.time(sig), -maxSkew)
+			h.markAge(by.time(sig), by.MaxAge)
+		}
+	}
 	for _, q := range r.attested {
 		for i := range ev.Attestations {
 			q.limits(&ev.Attestations[i], h)

@@ -10,7 +10,7 @@ import (
 // TestThreat128_AVerdictIsTheSameUntilItsEnd judges random evidence at random times: before the time that Until names, a verdict
 // is what it was, with its warnings.
 func TestThreat128_AVerdictIsTheSameUntilItsEnd(t *testing.T) {
-	const rounds = 20_000
+	const rounds = 30_000
 	random := rand.New(rand.NewPCG(1, 2))
 	near := func() time.Time { // of now, and often exactly at a limit
 		spans := []time.Duration{0, maxSkew, time.Hour, 24 * time.Hour, 48 * time.Hour, 168 * time.Hour}
@@ -24,7 +24,7 @@ func TestThreat128_AVerdictIsTheSameUntilItsEnd(t *testing.T) {
 		return at.Add(time.Duration(random.Int64N(int64(2*time.Hour))) - time.Hour)
 	}
 	doc := full()
-	doc.Pull = &PullDocument{Attested: []AttestedDocument{
+	doc.Pull = &PullDocument{SignedBy: &SignedBy{Any: []string{"ci", "release"}, MaxAge: 24 * time.Hour, TrustStatementTime: true}, Attested: []AttestedDocument{
 		{
 			Predicate: "vuln", By: &SignedBy{Any: []string{"ci", "gateway"}}, MaxAge: 24 * time.Hour, MaxDatabaseAge: 48 * time.Hour, TrustStatementTime: true,
 			AdmitUncounted: true, Deny: "finding.severity >= HIGH", VEX: &VEXDocument{By: []string{"release"}, MaxAge: 168 * time.Hour, TrustStatementTime: true},
@@ -35,7 +35,11 @@ func TestThreat128_AVerdictIsTheSameUntilItsEnd(t *testing.T) {
 
 	admitted, ended := 0, 0
 	for range rounds {
-		ev := Evidence{Pinned: true}
+		ev := Evidence{Pinned: true, Signatures: []Signature{{Authority: "ci", Time: now, Claimed: near()}}}
+		for range random.IntN(3) {
+			ev.Signatures = append(ev.Signatures, Signature{Authority: []string{"release", "ci"}[random.IntN(2)], Time: near(), Claimed: near()})
+		}
+		ev.Signatures = ev.Signatures[random.IntN(2):]
 		for range 1 + random.IntN(3) {
 			finding := Finding{ID: "CVE-1", Package: "p", Severity: Severity(random.IntN(6)), Published: near(), KnownExploited: random.IntN(3) == 0}
 			ev.Attestations = append(ev.Attestations, Attestation{
@@ -89,5 +93,16 @@ func TestUntilIsTheEarliestLimit(t *testing.T) {
 	rule := mustCompile(t, full()).Rule("prod/app")
 	if until := rule.Until(Evidence{Until: now.Add(time.Second)}, now); !until.Equal(now.Add(time.Second)) {
 		t.Errorf("what is proven for a second is so until %v", until)
+	}
+}
+
+// A signature that is too old tomorrow ends a verdict today that is remembered because of an attestation.
+func TestThreat128_AVerdictEndsWithTheAgeOfItsSignatures(t *testing.T) {
+	rule := pullRule(t, PullDocument{
+		SignedBy: &SignedBy{Any: []string{"ci"}, MaxAge: 24 * time.Hour}, Attested: []AttestedDocument{demand("spdx", SignedBy{Any: []string{"ci"}})},
+	})
+	ev := Evidence{Signatures: []Signature{{Authority: "ci", Time: now.Add(-23 * time.Hour)}}}
+	if until := rule.Until(ev, now); !until.Equal(now.Add(time.Hour)) {
+		t.Errorf("the signature is good for an hour, the verdict until %v", until)
 	}
 }

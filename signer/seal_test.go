@@ -3,13 +3,10 @@ package signer
 import (
 	"bytes"
 	"context"
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,117 +19,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
-	"github.com/sealgate/sealgate/policy/manifest"
-	"github.com/sigstore/sigstore-go/pkg/bundle"
-	"github.com/sigstore/sigstore-go/pkg/sign"
-	"github.com/sigstore/sigstore-go/pkg/verify"
-	"github.com/sigstore/sigstore/pkg/signature"
-	"github.com/sigstore/sigstore/pkg/signature/payload"
-	"google.golang.org/protobuf/encoding/protojson"
 )
-
-const host = "registry.acme.dev:5000/"
-
-func mustSeal(t testing.TB, s *Sealer, subject policy.Subject) []digest.Digest {
-	t.Helper()
-	sealed, err := s.Seal(context.Background(), subject, host+subject.Repo, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sealed
-}
-
-// count counts a key's valid signatures of a subject in each format, read and verified independently of what wrote
-// them. It fails the test where a manifest names a blob that is missing, or a list a manifest.
-func count(t testing.TB, store Store, subject policy.Subject, key *Key) map[Format]int {
-	t.Helper()
-	ctx := context.Background()
-	found := map[Format]int{}
-	verifier := must(signature.LoadVerifier(key.Public(), crypto.SHA256))
-
-	raw, mediaType, err := store.Manifest(ctx, subject.Repo, sigTag(subject))
-	if err == nil {
-		m := must(manifest.Parse(raw, mediaType))
-		must(store.Blob(ctx, subject.Repo, m.Config.Digest, 1<<20))
-		for _, layer := range m.Layers {
-			said := must(store.Blob(ctx, subject.Repo, layer.Digest, 1<<20))
-			sig := must(base64.StdEncoding.DecodeString(layer.Annotations["dev.cosignproject.cosign/signature"]))
-			var simple payload.Cosign
-			if verifier.VerifySignature(bytes.NewReader(sig), bytes.NewReader(said)) == nil &&
-				simple.UnmarshalJSON(said) == nil && simple.Image.DigestStr() == subject.Digest.String() &&
-				simple.ClaimedIdentity == host+subject.Repo {
-				found[Tag]++
-			}
-		}
-	} else if !absent(err) {
-		t.Fatal(err)
-	}
-
-	for _, d := range must(store.Listed(ctx, subject)) {
-		raw, mediaType, err := store.Manifest(ctx, subject.Repo, d.Digest.String())
-		if err != nil {
-			t.Fatalf("listed, but not there: %v", err)
-		}
-		m := must(manifest.Parse(raw, mediaType))
-		must(store.Blob(ctx, subject.Repo, m.Config.Digest, 1<<20))
-		var b bundle.Bundle
-		if b.UnmarshalJSON(must(store.Blob(ctx, subject.Repo, m.Layers[0].Digest, 1<<30))) != nil {
-			continue
-		}
-		v := must(verify.NewVerifier(must(trust(key)), verify.WithNoObserverTimestamps()))
-		proven, err := v.Verify(&b,
-			verify.NewPolicy(verify.WithArtifactDigest("sha256", unhex(subject.Digest)), verify.WithKey()))
-		if err == nil && proven.Statement.GetPredicateType() == "https://sigstore.dev/cosign/sign/v1" &&
-			m.Subject.Digest == subject.Digest {
-			found[Bundle]++
-		}
-	}
-	return found
-}
-
-func unhex(d digest.Digest) []byte {
-	var raw []byte
-	fmt.Sscanf(d.Encoded(), "%x", &raw)
-	return raw
-}
-
-func wantCount(t testing.TB, store Store, subject policy.Subject, key *Key, tag, bundle int) {
-	t.Helper()
-	if found := count(t, store, subject, key); found[Tag] != tag || found[Bundle] != bundle {
-		t.Errorf("found %d signatures under .sig and %d in bundles, want %d and %d", found[Tag], found[Bundle], tag, bundle)
-	}
-}
-
-// attest attaches an attestation in a bundle, and returns the digest of its manifest.
-func attest(t testing.TB, store Store, subject policy.Subject, key *Key, predicate string) digest.Digest {
-	t.Helper()
-	statement := fmt.Appendf(nil,
-		`{"_type":%q,"subject":[{"digest":{"sha256":%q}}],"predicateType":%q,"predicate":{"a":1}}`,
-		statementType, subject.Digest.Encoded(), predicate)
-	made := must(sign.Bundle(&sign.DSSEData{Data: statement, PayloadType: inTotoPayload}, keypair{newPen(key)}, sign.BundleOptions{}))
-	return refer(t, store, subject, bundleType, must(protojson.Marshal(made)))
-}
-
-// refer attaches bytes as a referrer.
-func refer(t testing.TB, store Store, subject policy.Subject, mediaType string, content []byte) digest.Digest {
-	t.Helper()
-	ctx := context.Background()
-	layer := describe(mediaType, content)
-	image, _, err := store.Manifest(ctx, subject.Repo, subject.Digest.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, referrer, err := referTo(describe(ocispec.MediaTypeImageManifest, image), layer, signPredicate, "")
-	if err := errors.Join(err,
-		store.PutBlob(ctx, subject.Repo, layer, content),
-		store.PutBlob(ctx, subject.Repo, ocispec.DescriptorEmptyJSON, []byte("{}")),
-		store.PutManifest(ctx, subject.Repo, referrer.Digest.String(), referrer.MediaType, raw),
-		store.Attach(ctx, subject, referrer),
-	); err != nil {
-		t.Fatal(err)
-	}
-	return referrer.Digest
-}
 
 func TestSealFollowsWhatOthersAttached(t *testing.T) {
 	stranger := newKey(t)
@@ -267,94 +154,6 @@ func TestTwoGatewaysWithOneKeyWriteTheSameSeal(t *testing.T) {
 	}
 }
 
-var errKilled = errors.New("killed")
-
-// TestThreat155 kills the sealer before each of its operations, reads and writes alike, and goes on with a new one.
-func TestThreat155_KilledAnywhereARetryCompletesTheSeal(t *testing.T) {
-	stranger := newKey(t)
-	for name, prepare := range map[string]func(*memory, policy.Subject){
-		"nothing attached": func(*memory, policy.Subject) {},
-		"a .sig attached":  func(m *memory, s policy.Subject) { mustSeal(t, NewSealer(stranger, m, []Format{Tag}), s) },
-		"a bundle attached": func(m *memory, s policy.Subject) {
-			mustSeal(t, NewSealer(stranger, m, []Format{Bundle}), s)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			key := newKey(t)
-			setUp := func() (*memory, policy.Subject) {
-				store := newMemory()
-				subject := push(t, store, "prod/app", "x")
-				prepare(store, subject)
-				return store, subject
-			}
-			whole, subject := setUp()
-			wanted := mustSeal(t, NewSealer(key, whole, nil), subject)
-			counted := count(t, whole, subject, key)
-
-			for survived := 0; ; survived++ {
-				store, subject := setUp()
-				operations := 0
-				store.fail = func(string, string) error {
-					if operations++; operations > survived {
-						return errKilled
-					}
-					return nil
-				}
-				sealed, err := NewSealer(key, store, nil).Seal(t.Context(), subject, host+subject.Repo, nil)
-				store.fail = nil
-				if err == nil {
-					if survived < 6 {
-						t.Errorf("only %d operations, is the store asked at all?", survived)
-					}
-					break
-				}
-				if !errors.Is(err, errKilled) || sealed != nil {
-					t.Fatalf("killed before operation %d: got %v, %v", survived, sealed, err)
-				}
-				for format, n := range count(t, store, subject, key) { // also: nothing dangles
-					if n > counted[format] {
-						t.Errorf("killed before operation %d: %d signatures in format %s", survived, n, format)
-					}
-				}
-
-				sealed = mustSeal(t, NewSealer(key, store, nil), subject)
-				if !slices.Equal(sealed, wanted) || !slices.Equal(store.names(), whole.names()) {
-					t.Errorf("killed before operation %d, then completed: %v, want %v", survived, store.names(), whole.names())
-				}
-			}
-		})
-	}
-}
-
-func TestThreat054_WhatCannotBeReadIsNotTakenForAbsent(t *testing.T) {
-	throttled := errors.New("429")
-	for _, operation := range []string{"Listed", "Manifest", "Blob"} {
-		store, key := newMemory(), newKey(t)
-		subject := push(t, store, "prod/app", "x")
-		mustSeal(t, NewSealer(key, store, nil), subject)
-		mustSeal(t, NewSealer(newKey(t), store, []Format{Tag, Bundle}), subject)
-		before := store.names()
-		seen := 0
-		store.fail = func(o, what string) error {
-			if strings.HasPrefix(o, "Put") || o == "Attach" {
-				t.Errorf("%s of %s after a failed %s", o, what, operation)
-			}
-			if o != operation || what == subject.Digest.String() && o == "Manifest" {
-				return nil
-			}
-			seen++
-			return throttled
-		}
-		_, err := NewSealer(key, store, nil).Seal(t.Context(), subject, host+subject.Repo, nil)
-		if !errors.Is(err, throttled) || seen == 0 {
-			t.Errorf("%s fails: got %v", operation, err)
-		}
-		if !slices.Equal(before, store.names()) {
-			t.Errorf("%s fails: something was written", operation)
-		}
-	}
-}
-
 func TestThreat156_NothingButAnImageOfTheRepositoryIsSigned(t *testing.T) {
 	store, key := newMemory(), newKey(t)
 	good := push(t, store, "prod/app", "x")
@@ -479,22 +278,6 @@ func TestAnIndexIsSealedAsAnImageIs(t *testing.T) {
 	mustSeal(t, NewSealer(key, store, nil), index)
 	wantCount(t, store, index, key, 1, 1)
 	wantCount(t, store, child, key, 0, 0)
-}
-
-func TestThreat155_ASignerThatFailsWritesNothing(t *testing.T) {
-	store := newMemory()
-	subject := push(t, store, "prod/app", "x")
-	before := store.names()
-	key := must(NewKey(broken{must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))}))
-	for _, formats := range [][]Format{nil, {Tag}, {Bundle}} {
-		if _, err := NewSealer(key, store, formats).Seal(t.Context(), subject, host+subject.Repo, nil); err == nil ||
-			!strings.Contains(err.Error(), "token removed") {
-			t.Errorf("got %v", err)
-		}
-	}
-	if !slices.Equal(before, store.names()) {
-		t.Error("something was written")
-	}
 }
 
 func TestFormatsAreParsedStrictly(t *testing.T) {

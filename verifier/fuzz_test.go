@@ -66,8 +66,12 @@ func FuzzSignedPayload(f *testing.F) {
 	f.Add([]byte(`{"critical":{"type":"cosign container image signature"},"critical":{}}`))
 	v := newVerifier(f, newMemory(), key.authority(f, "gateway"))
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		if v.checkSimpleSigning(s, payload) != nil {
+		made, err := v.checkSimpleSigning(s, payload)
+		if err != nil {
 			return
+		}
+		if !made.IsZero() && (made.Unix() <= 0 || made.Year() > 9999) {
+			t.Errorf("%q was made at %v", payload, made)
 		}
 		var plain map[string]map[string]any
 		if err := json.Unmarshal(payload, &plain); err != nil {

@@ -5,8 +5,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -129,10 +131,15 @@ func (v *Verifier) simpleSignature(
 	if len(proven) == 0 {
 		return rejectedSignature(evidence, "a signature", why)
 	}
-	if err := v.checkSimpleSigning(s, payload); err != nil {
+	claimed, err := v.checkSimpleSigning(s, payload)
+	if err != nil {
 		return rejectedAs(asFailure(err).Code, evidence, "a signature by %s that %v", names(proven), err)
 	}
-	return signedBy(proven, s, evidence)
+	f := signedBy(proven, s, evidence)
+	for i := range f.signatures {
+		f.signatures[i].Claimed = claimed
+	}
+	return f
 }
 
 // proven is what one authority proved.
@@ -188,8 +195,8 @@ func signedBy(all []proven, s policy.Subject, evidence digest.Digest) (f finding
 	return f
 }
 
-// simpleSigning is the payload of a signature. "optional" is the signer's to fill and proves nothing; "critical" must hold
-// nothing that we do not understand:
+// simpleSigning is the payload of a signature. "optional" is the signer's to fill and proves nothing, not even the time that
+// it gives, in seconds; "critical" must hold nothing that we do not understand:
 // https://github.com/containers/image/blob/main/docs/containers-signature.5.md#json-data-format
 type simpleSigning struct {
 	Critical struct {
@@ -204,21 +211,35 @@ type simpleSigning struct {
 	Optional map[string]any `json:"optional"`
 }
 
-// checkSimpleSigning reads a verified payload. The error is a [Failure] that continues the sentence "a signature that ...".
-func (v *Verifier) checkSimpleSigning(s policy.Subject, payload []byte) error {
+// checkSimpleSigning reads a verified payload, and when it says that it was made. The error is a [Failure] that continues the
+// sentence "a signature that ...".
+func (v *Verifier) checkSimpleSigning(s policy.Subject, payload []byte) (claimed time.Time, err error) {
 	var p simpleSigning
 	if err := strictjson.DecodeExact(payload, &p); err != nil {
-		return failure(StatementInvalid, "cannot be read: %v", err)
+		return claimed, failure(StatementInvalid, "cannot be read: %v", err)
 	}
 	critical := p.Critical
 	if critical.Type != simpleSigningType {
-		return failure(StatementInvalid, "is of type %.60q", critical.Type)
+		return claimed, failure(StatementInvalid, "is of type %.60q", critical.Type)
 	}
 	if critical.Image.DockerManifestDigest != s.Digest.String() {
-		return failure(ArtifactMismatch, "is for another image, %.19q", critical.Image.DockerManifestDigest)
+		return claimed, failure(ArtifactMismatch, "is for another image, %.19q", critical.Image.DockerManifestDigest)
 	}
 	if !v.sameRepository(s.Repo, critical.Identity.DockerReference) {
-		return failure(RepositoryMismatch, "is for another repository, %.120q", critical.Identity.DockerReference)
+		return claimed, failure(RepositoryMismatch, "is for another repository, %.120q", critical.Identity.DockerReference)
 	}
-	return nil
+	return p.made(), nil
+}
+
+// maxSeconds is the last second of the year 9999, beyond which a time is none to most of those who read it.
+const maxSeconds = 253402300799
+
+// made is when a signature says that it was made: a whole number of seconds since 1970, as podman writes it. Anything else is
+// no time.
+func (p simpleSigning) made() time.Time {
+	seconds, ok := p.Optional["timestamp"].(float64)
+	if !ok || seconds != math.Trunc(seconds) || seconds <= 0 || seconds > maxSeconds {
+		return time.Time{}
+	}
+	return time.Unix(int64(seconds), 0).UTC()
 }

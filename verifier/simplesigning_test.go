@@ -1,11 +1,13 @@
 package verifier
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -321,6 +323,24 @@ func TestWhatDoesNotCountHasACode(t *testing.T) {
 		ev := verified(t, newVerifier(t, m, key.authority(t, "gateway")), s)
 		if len(ev.Rejected) != 1 || ev.Rejected[0].Code != string(code) {
 			t.Errorf("got %+v, want %s", ev.Rejected, code)
+		}
+	}
+}
+
+// What podman signs says when it was made. A rule decides whether it believes that.
+func TestTheTimeThatASignatureGivesItselfIsAClaim(t *testing.T) {
+	for optional, want := range map[string]time.Time{
+		`{"creator":"containers/image 5.36","timestamp":1795608000}`: time.Unix(1795608000, 0).UTC(),
+		`null`: {}, `{}`: {}, `{"timestamp":null}`: {}, `{"timestamp":"1795608000"}`: {}, `{"timestamp":1795608000.5}`: {}, `{"timestamp":0}`: {},
+		`{"timestamp":-1}`: {}, `{"timestamp":253402300799}`: time.Unix(253402300799, 0).UTC(), `{"timestamp":253402300800}`: {}, `{"timestamp":1e300}`: {},
+		`{"Timestamp":1795608000}`: {}, `{"timestamp":[1795608000]}`: {},
+	} {
+		m, s, key := newMemory(), aSubject(), newSigner(t)
+		payload := bytes.Replace(payloadFor(s, "registry.example/"+s.Repo), []byte(`"optional":null`), []byte(`"optional":`+optional), 1)
+		m.putManifest(t, s.Repo, image(m.layer(s.Repo, payload, key.sign(t, payload))), signatureTag(s))
+		ev := verified(t, newVerifier(t, m, key.authority(t, "gateway")), s)
+		if len(ev.Signatures) != 1 || !ev.Signatures[0].Claimed.Equal(want) || !ev.Signatures[0].Time.IsZero() {
+			t.Errorf("%s: got %+v, want the claim %v", optional, ev, want)
 		}
 	}
 }

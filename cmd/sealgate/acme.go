@@ -6,13 +6,68 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
 )
+
+// ACME is where the certificate of the listener for clients comes from. The authority proves a name by connecting to its port
+// 443 (tls-alpn-01, RFC 8737), which has to lead to the listener. Account and certificates are kept in storage, under acme.
+type ACME struct {
+	// Domains are the names that certificates are asked for: those that clients use, and no others.
+	Domains []string `mapstructure:"domains"`
+
+	// AcceptTerms says that you accept the authority's terms of service. It has to be true.
+	AcceptTerms bool `mapstructure:"accept_terms"`
+
+	// Email is whom the authority writes to. Default empty: nobody.
+	Email string `mapstructure:"email"`
+
+	// Directory is the authority's directory. Default empty: that of Let's Encrypt.
+	Directory string `mapstructure:"directory"`
+
+	// CAFile is a PEM file of who vouches for the authority's own server. Default empty: those whom the system trusts.
+	CAFile string `mapstructure:"ca_file"`
+}
+
+// domainName is a name in DNS with two labels or more, as RFC 1123 writes it.
+var domainName = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// acme holds what is asked of an authority against what it could give.
+func (v *validator) acme(c *Config) {
+	const at = "listen.acme"
+	a := c.Listen.ACME
+	if c.Listen.TLS.Certificate != "" || c.Listen.TLS.Key != "" {
+		v.add(at, "contradicts the certificate in listen.tls; leave one of them out")
+	}
+	if len(a.Domains) == 0 {
+		v.add(at+".domains", "names no domain to get a certificate for")
+	}
+	for i, name := range a.Domains {
+		if !domainName.MatchString(name) || len(name) > 253 {
+			v.add(fmt.Sprintf("%s.domains[%d]", at, i), "%.80q is no domain in lower case, like registry.acme.dev; an authority proves no address and no pattern", name)
+		}
+		if slices.Index(a.Domains, name) < i {
+			v.add(fmt.Sprintf("%s.domains[%d]", at, i), "names %q twice", name)
+		}
+	}
+	if !a.AcceptTerms {
+		v.add(at+".accept_terms", "is not true: read the authority's terms of service, and say that you accept them")
+	}
+	if a.Email != "" && (strings.Count(a.Email, "@") != 1 || strings.ContainsAny(a.Email, " ,;<>")) {
+		v.add(at+".email", "is no address, like ops@acme.dev")
+	}
+	if u, err := url.Parse(a.Directory); a.Directory != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil) {
+		v.add(at+".directory", "is not an https URL")
+	}
+}
 
 const acmeTimeout = time.Minute // for one request to the authority
 
@@ -31,11 +86,8 @@ func openIssuer(c *Config) (*issuer, error) {
 	}
 	var roots *x509.CertPool
 	if a.CAFile != "" {
-		pem, err := readBounded(a.CAFile, maxTLSFile, 0)
-		if err == nil {
-			roots, err = certPool(pem)
-		}
-		if err != nil {
+		var err error
+		if roots, err = readPool(a.CAFile); err != nil {
 			return nil, fmt.Errorf("listen.acme.ca_file: %s: %w", a.CAFile, err)
 		}
 	}

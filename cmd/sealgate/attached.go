@@ -30,6 +30,7 @@ type exhibit struct {
 	Signer      string     `json:"signer,omitempty"`      // a key's fingerprint, or subject and issuer of a certificate
 	Time        *time.Time `json:"time,omitempty"`        // when it existed at the latest
 	Clock       string     `json:"clock,omitempty"`       // who vouches for the time
+	Claimed     *time.Time `json:"claimed,omitempty"`     // the time that a signature gives itself
 	Log         string     `json:"log,omitempty"`         // the transparency log that it has to be in, and is
 	LogIndex    *int64     `json:"log_index,omitempty"`
 
@@ -55,6 +56,7 @@ func newAttached(ev policy.Evidence) attached {
 			e.PredicateType = verifier.SignaturePredicate
 		}
 		e.prove(sig.Authority, sig.Time, sig.Witness)
+		e.Claimed = told(sig.Claimed)
 		a.Signatures = addProven(a.Signatures, e)
 	}
 	for i := range ev.Attestations {
@@ -128,26 +130,29 @@ func (a attached) empty() bool {
 	return len(a.Signatures)+len(a.Attestations)+len(a.Others) == 0 && a.Unknown == ""
 }
 
-// hold marks what a rule looks at, and says why it does not look at the rest. ev is what the exhibits were made of.
-func (a *attached) hold(r *policy.Rule, s policy.Subject, ev policy.Evidence) {
+// hold marks what a rule looks at at a time, and says why it does not look at the rest. ev is what the exhibits were made of.
+func (a *attached) hold(r *policy.Rule, s policy.Subject, ev policy.Evidence, at time.Time) {
 	standings := r.StandingOfAttestations(s, ev)
 	for i := range a.Signatures {
-		a.Signatures[i].hold("signature", func(source int) policy.Standing { return r.StandingOfSignature(ev.Signatures[source]) })
+		a.Signatures[i].hold("signature", func(source int) (policy.Standing, string) { return r.StandingOfSignature(ev.Signatures[source], at) })
 	}
 	for i := range a.Attestations {
-		a.Attestations[i].hold("attestation of this type", func(source int) policy.Standing { return standings[source] })
+		a.Attestations[i].hold("attestation of this type", func(source int) (policy.Standing, string) { return standings[source], "" })
 	}
 }
 
-func (e *exhibit) hold(what string, standing func(source int) policy.Standing) {
-	best := policy.Unasked
+func (e *exhibit) hold(what string, standing func(source int) (policy.Standing, string)) {
+	best, late := policy.Unasked, ""
 	for _, source := range e.sources {
-		best = max(best, standing(source))
+		one, why := standing(source)
+		best, late = max(best, one), cmp.Or(late, why)
 	}
 	switch {
 	case !e.Verified: // that says enough
 	case best == policy.Outdated:
 		e.Why = "a newer one decides"
+	case best == policy.Late:
+		e.Why = "it " + late
 	case best == policy.Unasked:
 		e.Why = fmt.Sprintf("the policy asks for no %s by %s", what, strings.Join(e.Authorities, " or "))
 	}
@@ -203,8 +208,8 @@ func (e exhibit) draw(t *tree, p painter) {
 	below.row("signer", e.who())
 	if e.Time != nil {
 		below.row("time", e.Time.Format(time.RFC3339)+", as "+cmp.Or(e.Clock, "somebody trusted")+" says")
-	} else if e.Summary != nil && e.Summary.Claimed != nil {
-		below.row("time", e.Summary.Claimed.Format(time.RFC3339)+", it says, and nobody vouches for it")
+	} else if claimed := e.claimed(); claimed != nil {
+		below.row("time", claimed.Format(time.RFC3339)+", it says, and nobody vouches for it")
 	}
 	if e.LogIndex != nil {
 		below.row("log", fmt.Sprintf("entry %d of %s", *e.LogIndex, e.Log))
@@ -212,6 +217,14 @@ func (e exhibit) draw(t *tree, p painter) {
 	for _, row := range e.Summary.rows(p) {
 		below.row(row[0], row[1])
 	}
+}
+
+// claimed is the time that an exhibit gives itself, nil where it gives none.
+func (e exhibit) claimed() *time.Time {
+	if e.Claimed == nil && e.Summary != nil {
+		return e.Summary.Claimed
+	}
+	return e.Claimed
 }
 
 func inParentheses(code string) string {

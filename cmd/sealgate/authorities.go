@@ -2,17 +2,69 @@ package main
 
 import (
 	"context"
-	"crypto"
-	"crypto/x509"
 	"fmt"
-	"time"
 
-	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/signer"
 	"github.com/sealgate/sealgate/verifier"
 )
 
-const maxPublicKeyFile = 64 << 10 // bytes
+// Authority is somebody whose signature we can check: exactly one of signer, key, keyless, github and certificate is set.
+type Authority struct {
+	// Name is what policies call it.
+	Name string `mapstructure:"name"`
+
+	// Signer is one of our own signers.
+	Signer string `mapstructure:"signer"`
+
+	// Key is a public key.
+	Key PublicKey `mapstructure:"key"`
+
+	// Keyless is an identity to which a Fulcio issues certificates.
+	Keyless *Keyless `mapstructure:"keyless"`
+
+	// GitHub is a workflow on GitHub, as its artifact attestations sign.
+	GitHub *GitHub `mapstructure:"github"`
+
+	// Certificate is a subject of one's own certificate authority.
+	Certificate *Certificate `mapstructure:"certificate"`
+}
+
+func (v *validator) authorities(c *Config) {
+	if len(c.Authorities) == 0 {
+		v.add("authorities", "is an empty list; leave it out for the gateway alone")
+	}
+	seen := map[string]int{}
+	for i, a := range c.Authorities {
+		at := fmt.Sprintf("authorities[%d]", i)
+		v.name(at, a.Name, namePattern, seen, i)
+		kinds := howMany(a.Signer != "", a.Key != PublicKey{}, a.Keyless != nil, a.GitHub != nil, a.Certificate != nil)
+		switch {
+		case kinds > 1:
+			v.add(at, "has more than one of signer, key, keyless, github and certificate; they contradict each other")
+		case kinds == 0:
+			v.add(at, "has neither signer nor key, keyless, github or certificate; say how its signatures are checked")
+		case a.Signer != "" && !c.hasSigner(a.Signer):
+			v.add(at+".signer", "unknown signer %.64q; signers has %s", a.Signer, c.signerNames())
+		case a.Key != PublicKey{}:
+			v.publicKey(at+".key", a.Key)
+			v.remoteKey(at+".key", a.Key)
+		case a.Keyless != nil:
+			if a.Keyless.Issuer == "" {
+				v.add(at+".keyless", "has no issuer; name who vouches for the identity, like https://token.actions.githubusercontent.com")
+			}
+			v.subject(at+".keyless", a.Keyless.Subject, a.Keyless.SubjectRegexp)
+		case a.GitHub != nil:
+			if _, err := a.GitHub.authority().Identity(); err != nil {
+				v.add(at+".github", "%v", err)
+			}
+		case a.Certificate != nil:
+			if a.Certificate.Roots == "" {
+				v.add(at+".certificate", "has no roots; name a file with the root certificates")
+			}
+			v.subject(at+".certificate", a.Certificate.Subject, a.Certificate.SubjectRegexp)
+		}
+	}
+}
 
 // openAuthorities reads what authorities are checked with, and gives their fingerprints by name. What an operator should know
 // about them goes to warn.
@@ -71,156 +123,4 @@ func signersAuthority(c *Config, a Authority, party signer.Party, roots trustRoo
 	}
 	made, _, err = s.Keyless.authority(a.Name, roots)
 	return made, err
-}
-
-func openKey(
-	ctx context.Context, name string, k PublicKey, roots trustRoots, warn func(string, ...any),
-) (made verifier.Authority, where string, err error) {
-	key := verifier.Key{Revoked: k.Revoked, Logged: k.Logged}
-	public, where, err := openPublicKey(ctx, name, k, warn)
-	if err != nil {
-		return nil, where, err
-	}
-	key.Public = public
-	if key.ValidFrom, err = k.ValidFrom.time(); err != nil {
-		return nil, ".key.valid_from", err
-	}
-	if key.ValidUntil, err = k.ValidUntil.time(); err != nil {
-		return nil, ".key.valid_until", err
-	}
-	if k.bounded() {
-		if key.Root, err = roots.one(k.TrustedRoot); err != nil {
-			return nil, ".key.trusted_root", err
-		}
-	}
-	made, err = verifier.NewBoundedKeyAuthority(name, key)
-	return made, ".key", err
-}
-
-func openKeyless(name string, k Keyless, roots trustRoots) (made verifier.Authority, where string, err error) {
-	trusted, err := roots.one(k.TrustedRoot)
-	if err != nil {
-		return nil, ".keyless.trusted_root", err
-	}
-	made, err = verifier.NewKeylessAuthority(name, verifier.Keyless{
-		Identity: verifier.Identity{
-			Issuer: k.Issuer, Subject: k.Subject, SubjectPattern: k.SubjectRegexp,
-			SourceRepository: k.SourceRepository, SourceRef: k.SourceRef, Workflow: k.Workflow, Trigger: k.Trigger,
-			SourceRepositoryID: k.SourceRepositoryID, SourceOwner: k.SourceOwner, SourceOwnerID: k.SourceOwnerID, Runner: k.Runner,
-		},
-		Root: trusted, Logs: k.TransparencyLogs, Timestamps: k.Timestamps,
-		WithoutTransparencyLogUnsafe: k.WithoutTransparencyLogUnsafe, WithoutSCTUnsafe: k.WithoutSCTUnsafe,
-	})
-	return made, ".keyless", err
-}
-
-func openGitHub(name string, g GitHub, roots trustRoots) (made verifier.Authority, where string, err error) {
-	authority := g.authority()
-	if authority.Roots, err = roots.all(g.TrustedRoot); err != nil {
-		return nil, ".github.trusted_root", err
-	}
-	made, err = verifier.NewGitHubAuthority(name, authority)
-	return made, ".github", err
-}
-
-// authority is what the settings say, but for the roots.
-func (g GitHub) authority() verifier.GitHub {
-	return verifier.GitHub{
-		Host: g.Host, Owner: g.Owner, Repository: g.Repository, OwnerID: g.OwnerID, RepositoryID: g.RepositoryID,
-		Workflow: g.Workflow, Refs: g.Ref, AnyRefUnsafe: g.AnyRefUnsafe, Trigger: g.Trigger, Runner: g.Runner,
-	}
-}
-
-func openCertificate(name string, c Certificate, roots trustRoots) (made verifier.Authority, where string, err error) {
-	own := verifier.Certificate{Identity: verifier.Identity{Issuer: c.Issuer, Subject: c.Subject, SubjectPattern: c.SubjectRegexp}}
-	if own.Roots, err = readCertificates(c.Roots); err != nil {
-		return nil, ".certificate.roots", err
-	}
-	if c.Intermediates != "" {
-		if own.Intermediates, err = readCertificates(c.Intermediates); err != nil {
-			return nil, ".certificate.intermediates", err
-		}
-	}
-	if c.TrustedRoot != "" {
-		if own.Root, err = roots.one(c.TrustedRoot); err != nil {
-			return nil, ".certificate.trusted_root", err
-		}
-	}
-	made, err = verifier.NewCertificateAuthority(name, own)
-	return made, ".certificate", err
-}
-
-// readTrustedRoot reads a trusted_root.json, or the root that is built in where none is named.
-func readTrustedRoot(file string) (*verifier.TrustRoot, error) {
-	all, err := readTrustedRoots(file)
-	if err != nil {
-		return nil, err
-	}
-	if len(all) != 1 {
-		return nil, fmt.Errorf("trusted root %s: it holds %d roots, and one is wanted", file, len(all))
-	}
-	return all[0], nil
-}
-
-// readTrustedRoots reads a file with one trusted root, or with one in each line.
-func readTrustedRoots(file string) ([]*verifier.TrustRoot, error) {
-	if file == "" || file == publicGood {
-		one, err := verifier.PublicGood()
-		return []*verifier.TrustRoot{one}, err
-	}
-	raw, err := readBounded(file, verifier.MaxTrustRoot, 0)
-	if err != nil {
-		return nil, fmt.Errorf("trusted root %s: %w", file, err)
-	}
-	all, err := verifier.ParseTrustRoots(raw)
-	if err != nil {
-		return nil, fmt.Errorf("trusted root %s: %w", file, err)
-	}
-	return all, nil
-}
-
-func readCertificates(file string) ([]*x509.Certificate, error) {
-	raw, err := readBounded(file, maxPublicKeyFile, 0)
-	if err != nil {
-		return nil, fmt.Errorf("certificates %s: %w", file, err)
-	}
-	all, err := verifier.ParseCertificatesPEM(raw)
-	if err != nil {
-		return nil, fmt.Errorf("certificates %s: %w", file, err)
-	}
-	return all, nil
-}
-
-func readPublicKey(file string) (crypto.PublicKey, error) {
-	raw, err := readBounded(file, maxPublicKeyFile, 0)
-	if err != nil {
-		return nil, fmt.Errorf("public key %s: %w", file, err)
-	}
-	public, err := verifier.ParsePublicKeyPEM(raw)
-	if err != nil {
-		return nil, fmt.Errorf("public key %s: %w", file, err)
-	}
-	return public, nil
-}
-
-// known is what policies may refer to. A name whose key did not load is known without a fingerprint, so that the policies
-// are checked all the same; nothing is built from it.
-func known(l *Loaded, authorities map[string]string, signers map[string]signer.Party, bases map[string][]policy.Base) policy.Known {
-	k := policy.Known{Authorities: map[string]string{}, Signers: map[string]string{}, Scanners: map[string]string{}, Bases: bases, Now: time.Now()}
-	for _, a := range l.Config.Authorities {
-		k.Authorities[a.Name] = authorities[a.Name]
-	}
-	for _, s := range l.Config.Signers {
-		k.Signers[s.Name] = ""
-		if party := signers[s.Name]; party != nil {
-			k.Signers[s.Name] = party.Fingerprint()
-		}
-	}
-	for _, s := range l.Config.Scanners {
-		k.Scanners[s.Name] = s.fingerprint()
-	}
-	for _, group := range l.Config.Clients.Groups {
-		k.Groups = append(k.Groups, group.Name)
-	}
-	return k
 }

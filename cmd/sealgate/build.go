@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/sealgate/sealgate/gateway"
 	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/gateway/ledger"
@@ -170,4 +172,26 @@ func sameRepository(registries *upstream.Registries, p *policy.Policy) func(repo
 // needs tells a verifier which attestations the policy asks for. A verifier, with what it remembers, belongs to one policy.
 func needs(p *policy.Policy) func(repo string) policy.Needs {
 	return func(repo string) policy.Needs { return p.Rule(repo).Needs() }
+}
+
+// known is what policies may refer to. A name whose key did not load is known without a fingerprint, so that the policies
+// are checked all the same; nothing is built from it.
+func known(l *Loaded, authorities map[string]string, signers map[string]signer.Party, bases map[string][]policy.Base) policy.Known {
+	k := policy.Known{Authorities: map[string]string{}, Signers: map[string]string{}, Scanners: map[string]string{}, Bases: bases, Now: time.Now()}
+	for _, a := range l.Config.Authorities {
+		k.Authorities[a.Name] = authorities[a.Name]
+	}
+	for _, s := range l.Config.Signers {
+		k.Signers[s.Name] = ""
+		if party := signers[s.Name]; party != nil {
+			k.Signers[s.Name] = party.Fingerprint()
+		}
+	}
+	for _, s := range l.Config.Scanners {
+		k.Scanners[s.Name] = s.fingerprint()
+	}
+	for _, group := range l.Config.Clients.Groups {
+		k.Groups = append(k.Groups, group.Name)
+	}
+	return k
 }

@@ -1,19 +1,89 @@
 package main
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"path/filepath"
 
 	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/safefile"
 )
+
+// Clients says who may ask: people and machines with a name and password, workloads with an id-token of their platform, and
+// those that do not say who they are. What each may do is said by allow in the policies.
+type Clients struct {
+	// Anonymous lets clients in that do not log in. Default true where nobody can log in, and false where somebody can.
+	Anonymous bool `mapstructure:"anonymous"`
+
+	// Htpasswd is a file of names and bcrypt hashes, as htpasswd -B makes it. Others must not be able to read it. Who is
+	// removed from it, or gets another password, is a stranger with the next request. Default empty: nobody can log in.
+	Htpasswd string `mapstructure:"htpasswd"`
+
+	// OIDC lists workloads that show an id-token (OpenID Connect) for a password: jobs of GitHub and GitLab, pods. The first
+	// that a token matches is meant.
+	OIDC []Workload `mapstructure:"oidc"`
+
+	// Certificates lists clients that show a certificate of the authority in listen.tls.client_ca. The first that one matches
+	// is meant.
+	Certificates []CertifiedClient `mapstructure:"certificates"`
+
+	// Groups are names for several clients, for allow in the policies.
+	Groups []Group `mapstructure:"groups"`
+}
+
+// Group is a name for several clients.
+type Group struct {
+	// Name is what policies call it.
+	Name string `mapstructure:"name"`
+
+	// Members are the names of clients.
+	Members []string `mapstructure:"members"`
+}
+
+// knowSomebody reports whether anybody can log in.
+func (c *Clients) knowSomebody() bool { return c.Htpasswd != "" || len(c.OIDC)+len(c.Certificates) > 0 }
+
+func (v *validator) clients(c *Config) {
+	known := c.Clients.knowSomebody()
+	if !known && !c.Clients.Anonymous {
+		v.add("clients", "lets nobody in: name a file in htpasswd, workloads in oidc or clients in certificates, or say anonymous: true")
+	}
+	if !known && len(c.Clients.Groups) > 0 {
+		v.add("clients.groups", "nobody can log in without htpasswd, oidc or certificates, so nobody is in a group")
+	}
+	v.workloads(c.Clients.OIDC)
+	v.certified(c)
+
+	seen := map[string]int{}
+	for i, group := range c.Clients.Groups {
+		at := fmt.Sprintf("clients.groups[%d]", i)
+		v.name(at, group.Name, namePattern, seen, i)
+		if len(group.Members) == 0 {
+			v.add(at+".members", "names nobody")
+		}
+		for j, member := range group.Members {
+			if err := policy.CheckClientName(member); err != nil {
+				v.add(fmt.Sprintf("%s.members[%d]", at, j), "%v", err)
+			}
+		}
+	}
+	if known {
+		return
+	}
+	for i, p := range c.Policies {
+		for j, a := range p.Allow {
+			for k, client := range a.Clients {
+				if client != policy.AnyClient {
+					v.add(fmt.Sprintf("policies[%d].allow[%d].clients[%d]", i, j, k), "nobody can log in without clients.htpasswd, oidc or certificates; only anonymous clients ask")
+				}
+			}
+		}
+	}
+}
 
 const (
 	maxUsersFile  = 1 << 20 // bytes
-	maxIssuerFile = 1 << 20 // bytes of an issuer's keys, or of certificates
 	tokenKeysFile = "token-keys.json"
 )
 
@@ -23,12 +93,6 @@ type roster struct {
 	workloads []clients.Workload
 	certified []clients.Certified
 	issuers   map[string]standingIssuer
-}
-
-// standingIssuer is an issuer with what it was made of. It outlives a configuration, and so do the keys that it was asked for.
-type standingIssuer struct {
-	*clients.Issuer
-	from [sha256.Size]byte
 }
 
 // readClients reads who can log in, nil when nobody can.
@@ -75,95 +139,12 @@ func (b *builder) readClients(l *Loaded) (*roster, Problems) {
 	return r, problems
 }
 
-func (c CertifiedClient) names() ([]clients.NameLike, error) {
-	var names []clients.NameLike
-	for _, form := range []struct {
-		texts   []string
-		compile func(string) (clients.NameLike, error)
-	}{{c.DNS, clients.DNSLike}, {c.URI, clients.URILike}} {
-		for _, text := range form.texts {
-			name, err := form.compile(text)
-			if err != nil {
-				return nil, err
-			}
-			names = append(names, name)
-		}
-	}
-	return names, nil
-}
-
 func readUsers(file string) (*clients.Users, error) {
-	raw, err := readBounded(file, maxUsersFile, tooOpen)
+	raw, err := safefile.Read(file, maxUsersFile, tooOpen)
 	if err != nil {
 		return nil, err
 	}
 	return clients.ParseUsers(raw)
-}
-
-// openIssuer makes an issuer, or takes the one that was made of the same before. Nothing is asked of it yet.
-func (b *builder) openIssuer(w Workload, opened map[string]standingIssuer) (*clients.Issuer, error) {
-	var keys, roots []byte
-	var err error
-	if w.JWKSFile != "" {
-		if keys, err = readBounded(w.JWKSFile, maxIssuerFile, 0); err != nil {
-			return nil, fmt.Errorf("jwks_file %s: %w", w.JWKSFile, err)
-		}
-	}
-	if w.CAFile != "" {
-		if roots, err = readBounded(w.CAFile, maxIssuerFile, 0); err != nil {
-			return nil, fmt.Errorf("ca_file %s: %w", w.CAFile, err)
-		}
-	}
-	from := sha256.Sum256(fmt.Appendf(nil, "%d %s%d %s", len(keys), keys, len(roots), roots))
-	for _, standing := range []standingIssuer{opened[w.Issuer], b.issuers[w.Issuer]} {
-		if standing.Issuer != nil && standing.from == from {
-			opened[w.Issuer] = standing
-			return standing.Issuer, nil
-		}
-	}
-
-	var issuer *clients.Issuer
-	if keys != nil {
-		if issuer, err = clients.NewStaticIssuer(w.Issuer, keys); err != nil {
-			return nil, fmt.Errorf("jwks_file %s: %w", w.JWKSFile, err)
-		}
-	} else {
-		var pool *x509.CertPool
-		if roots != nil {
-			if pool, err = certPool(roots); err != nil {
-				return nil, fmt.Errorf("ca_file %s: %w", w.CAFile, err)
-			}
-		}
-		if issuer, err = clients.NewIssuer(w.Issuer, pool); err != nil {
-			return nil, err
-		}
-	}
-	opened[w.Issuer] = standingIssuer{issuer, from}
-	return issuer, nil
-}
-
-func certPool(pem []byte) (*x509.CertPool, error) {
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, errors.New("holds no certificate in PEM")
-	}
-	return pool, nil
-}
-
-func compileClaims(match []Claim) ([]clients.Claim, error) {
-	var claims []clients.Claim
-	for _, c := range match {
-		claim := clients.Claim{Pointer: c.Claim, Is: c.Is, Text: c.Like}
-		for _, like := range c.Like {
-			pattern, err := policy.CompilePattern(like)
-			if err != nil {
-				return nil, err
-			}
-			claim.Like = append(claim.Like, pattern)
-		}
-		claims = append(claims, claim)
-	}
-	return claims, nil
 }
 
 // openClients makes the directory of who is known, nil when nobody is asked. The desk behind it stays the same, with its

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -20,6 +21,70 @@ import (
 	"golang.org/x/oauth2"
 	googleauth "golang.org/x/oauth2/google"
 )
+
+// Credentials are one word, or a username with a file that holds the password.
+type Credentials struct {
+	word string
+
+	// Username to log in with.
+	Username string `mapstructure:"username"`
+
+	// PasswordFile holds the password. Others must not be able to read it.
+	PasswordFile string `mapstructure:"password_file"`
+}
+
+const (
+	noCredentials = "none"
+	dockerConfig  = "docker-config"
+	amazon        = "ecr"
+	google        = "gar"
+	azure         = "acr"
+	callersOwn    = "caller"
+)
+
+// credentialWords are the kinds of credentials that need no more than a word.
+var credentialWords = []string{noCredentials, dockerConfig, amazon, google, azure, callersOwn}
+
+func (c *Credentials) takeWord(word string) error {
+	if !slices.Contains(credentialWords, word) {
+		return fmt.Errorf("is neither %s nor {username: ..., password_file: ...}", strings.Join(credentialWords, " nor ")) // may be a secret
+	}
+	c.word = word
+	return nil
+}
+
+// forwarded refuses to forward what clients show where it is for us.
+func (v *validator) forwarded(c *Config) {
+	for i, r := range c.Registries {
+		if r.Credentials.word == callersOwn && c.Clients.knowSomebody() {
+			v.add(fmt.Sprintf("registries[%d].credentials", i), "caller forwards the credentials that clients show, and with clients they are for the gateway itself; leave one of the two out")
+		}
+	}
+}
+
+// cloud wants a cloud's credentials to go to that cloud's registries, by their whole host.
+func (v *validator) cloud(at string, r Registry) {
+	u, err := url.Parse(r.URL)
+	if err != nil {
+		return // which was said
+	}
+	host := u.Host
+	switch kind := r.Credentials.word; {
+	case kind == amazon && keychain.ECRRegion(host) == "":
+		v.add(at+".credentials", "ecr is for registries like https://123456789012.dkr.ecr.eu-central-1.amazonaws.com")
+	case kind == google && !keychain.IsGoogle(host):
+		v.add(at+".credentials", "gar is for registries like https://europe-docker.pkg.dev")
+	case kind == azure && !keychain.IsAzure(host):
+		v.add(at+".credentials", "acr is for registries like https://acmeprod.azurecr.io")
+	}
+	switch {
+	case r.CredentialHelper == "":
+	case r.Credentials.word != dockerConfig:
+		v.add(at+".credential_helper", "is for credentials: docker-config alone")
+	case !filepath.IsAbs(r.CredentialHelper) || !strings.HasPrefix(filepath.Base(r.CredentialHelper), "docker-credential-"):
+		v.add(at+".credential_helper", "is not an absolute path like /usr/bin/docker-credential-pass")
+	}
+}
 
 // keychain makes the credentials that a registry is configured with. What a cloud says that we are is looked up when it is
 // first needed.

@@ -164,19 +164,3 @@ func publicHalf(source *configSource, keyFile, signerName, passwordEnv string) (
 	path, _ := c.keyPath(s)
 	return keyResult{File: path, Fingerprint: key.Fingerprint(), Public: string(key.PublicPEM())}, nil
 }
-
-// signer is the signer of that name; the only one, when none is named.
-func (c *Config) signer(name string) (Signer, error) {
-	if name == "" && len(c.Signers) == 1 {
-		return c.Signers[0], nil
-	}
-	for _, s := range c.Signers {
-		if s.Name == name {
-			return s, nil
-		}
-	}
-	if name == "" {
-		return Signer{}, usage("there are several signers; choose one with --signer: %s", c.signerNames())
-	}
-	return Signer{}, usage("unknown signer %q; signers has %s", name, c.signerNames())
-}

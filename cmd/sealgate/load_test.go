@@ -199,6 +199,10 @@ func TestContentThatContradictsItselfIsRefusedWithItsLine(t *testing.T) {
 	for _, c := range []struct{ name, yaml, want string }{
 		{"no policies", "listen: {address: \":1\"}\n", "policies: is missing, so everything would be denied"},
 		{"a policy with a name of many lines", strings.Replace(onePolicy, "name: all", `name: "a\nb"`, 1), ":2: policies[0].name: must be 1 to 64 letters"},
+		{"signatures of a key that age", strings.Replace(onePolicy, "{any: [gateway]}", "{any: [gateway], max_age: 24h}", 1), ":4: policies[0].pull.signed_by.max_age: gateway signs with a key alone, and what it signs has no time"},
+		{"signatures of a key that age and say so", strings.Replace(onePolicy, "{any: [gateway]}", "{any: [gateway], max_age: 24h, trust_statement_time: true}", 1), "max_age: gateway signs with a key alone"},
+		{"signatures of somebody's key that age", strings.Replace(onePolicy, "{any: [gateway]}", "{any: [a], max_age: 24h}", 1) + "authorities: [{name: a, key: {file: a.pub}}]\n", ":4: policies[0].pull.signed_by.max_age: nobody vouches for when a signed; give its key valid_from"},
+		{"signatures of a certificate that age", strings.Replace(onePolicy, "{any: [gateway]}", "{of: [a], at_least: 1, max_age: 24h}", 1) + "authorities: [{name: a, certificate: {roots: a.pem, subject: a}}]\n", ":4: policies[0].pull.signed_by.max_age: nobody vouches for when a signed; give its certificate a trusted_root"},
 		{"an address without a port", onePolicy + "listen: {address: localhost}\n", ":5: listen.address: is not host:port"},
 		{"a port that is a word", onePolicy + "listen: {address: \"localhost:http\"}\n", ":5: listen.address: has a port that is no number"},
 		{"one address for both", onePolicy + "listen: {address: \":1\"}\nadmin: {address: \":1\"}\n", ":6: admin.address: is listen.address too"},
@@ -280,7 +284,11 @@ func TestContentThatContradictsItselfIsRefusedWithItsLine(t *testing.T) {
 		{"a key and none", onePolicy + "signers: [{name: gateway, kms: \"hashivault://a\", " + keylessWith("", "") + "}]\n", ":5: signers[0]: has more than one of key, kms, pkcs11 and keyless"},
 		{"an identity that signs", onePolicy + "signers: [{name: gateway, " + keylessWith("", "") + "}]\n", ""},
 		{"an identity that signs in bundles", onePolicy + "signers: [{name: gateway, formats: [bundle], " + keylessWith("", "") + "}]\n", ""},
-		{"an identity that signs in tags", onePolicy + "signers: [{name: gateway, formats: [tag, bundle], " + keylessWith("", "") + "}]\n", ":5: signers[0].formats: a keyless signature is a bundle"},
+		{"an identity that signs in tags", onePolicy + "signers: [{name: gateway, formats: [tag, bundle], " + keylessWith("", "") + "}]\n", ":5: signers[0].formats: without a log of version 1 a keyless signature is a bundle"},
+		{"an identity in an old log that signs in tags", onePolicy + "signers: [{name: gateway, formats: [tag, bundle], " + keylessWith("rekor:", "rekor_version: 1, rekor:") + "}]\n", ""},
+		{"an old log that says the time", onePolicy + "signers: [{name: gateway, " + keylessWith("timestamp: ['https://tsa.acme.dev/api/v1/timestamp'],", "rekor_version: 1,") + "}]\n", ""},
+		{"a log of no known version", onePolicy + "signers: [{name: gateway, " + keylessWith("rekor:", "rekor_version: 3, rekor:") + "}]\n", ":5: signers[0].keyless.rekor_version: is not 1 or 2"},
+		{"a version of no log", onePolicy + "signers: [{name: gateway, " + keylessWith("rekor: 'https://rekor.acme.dev'", "without_transparency_log_unsafe: true, rekor_version: 1") + "}]\n", ":5: signers[0].keyless.rekor_version: is the version of no log"},
 		{"a Fulcio that is nowhere", onePolicy + "signers: [{name: gateway, " + keylessWith("fulcio: 'https://fulcio.acme.dev', ", "") + "}]\n", ":5: signers[0].keyless.fulcio: is not a URL"},
 		{"an identity token in plain text", onePolicy + "signers: [{name: gateway, " + keylessWith("https://fulcio.acme.dev", "http://fulcio.acme.dev") + "}]\n", ":5: signers[0].keyless.fulcio: the identity token would travel in plain text"},
 		{"no identity token", onePolicy + "signers: [{name: gateway, " + keylessWith("identity_token_file: t, ", "") + "}]\n", ":5: signers[0].keyless: has no identity_token_file"},
@@ -376,4 +384,20 @@ func FuzzBothReadersAgree(f *testing.F) {
 func keylessWith(old, now string) string {
 	return strings.Replace("keyless: {fulcio: 'https://fulcio.acme.dev', identity_token_file: t, identity: {issuer: 'https://acme.dev', subject: a@acme.dev}, "+
 		"timestamp: ['https://tsa.acme.dev/api/v1/timestamp'], trusted_root: public-good, rekor: 'https://rekor.acme.dev'}", old, now, 1)
+}
+
+func TestSignaturesMayAgeWhereSomethingSaysWhenTheyWereMade(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ authority, by string }{
+		"a key with a validity":      {"key: {file: a.pub, valid_from: 2026-01-01}", "max_age: 24h"},
+		"a key whose word counts":    {"key: {file: a.pub}", "max_age: 24h, trust_statement_time: true"},
+		"a key without an age":       {"key: {file: a.pub}", "max_age: 0s"},
+		"a certificate with a clock": {"certificate: {roots: a.pem, subject: a, trusted_root: public-good}", "max_age: 24h"},
+		"an identity":                {"keyless: {issuer: https://a.dev, subject: a}", "max_age: 24h"},
+	} {
+		text := strings.Replace(onePolicy, "{any: [gateway]}", "{any: [a], "+c.by+"}", 1) + "authorities: [{name: a, " + c.authority + "}, {name: b, key: {file: b.pub}}]\n"
+		if _, err := loadText(t, text); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

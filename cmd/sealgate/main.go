@@ -2,8 +2,10 @@
 // what is proven may be pulled.
 //
 // A command loads a configuration file into a [Config] (config.go), strictly and with file and line in every error
-// (load.go, strict.go), builds a gateway's regime from it (build.go), and keeps that up to date (reload.go). This package is
-// the only one that knows of files, flags and the environment; all others get live objects.
+// (load.go, strict.go, validate.go), builds a gateway's regime from it (build.go), and keeps that up to date (reload.go). Each
+// section of the file has a source file of its name (listeners.go, clients.go, registries.go, signers.go): what a person may
+// write there, what is wrong with it, and what is opened from it, in this order. This package is the only one that knows of
+// files, flags and the environment; all others get live objects.
 package main
 
 import (

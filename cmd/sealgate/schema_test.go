@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -19,8 +20,13 @@ var update = flag.Bool("update", false, "write generated files instead of compar
 func TestSchemaIsGeneratedFromTheConfigStruct(t *testing.T) {
 	t.Parallel()
 	g := schemaGenerator{docs: map[string]string{}}
-	g.read(t, "config.go")
-	g.read(t, "../../policy/document.go")
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range append(sources, "../../policy/document.go") {
+		g.read(t, source)
+	}
 	schema := g.of(reflect.TypeFor[Config]())
 	schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	schema["title"] = "Sealgate configuration"

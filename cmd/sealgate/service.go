@@ -214,12 +214,6 @@ func (s *service) open(server *http.Server, at net.Listener, first *door, behind
 	return "https://" + reachable(at.Addr())
 }
 
-// isLoopbackAddress reports that no other machine reaches a host:port.
-func isLoopbackAddress(address string) bool {
-	host, _, _ := net.SplitHostPort(address)
-	return host == "localhost" || net.ParseIP(host).IsLoopback()
-}
-
 func (s *service) run(serve func() error) {
 	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
 		s.failed <- err

@@ -4,17 +4,146 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
+	"regexp"
+	"strings"
 
 	"github.com/sealgate/sealgate/gateway"
 	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/signer"
 	"github.com/sealgate/sealgate/signer/kms"
-	"github.com/sealgate/sealgate/signer/pkcs11"
 )
 
-var errNotYetGenerated = errors.New("the gateway's key is not generated yet")
+// Signer is something that we sign with: at most one of key, kms, pkcs11 and keyless is set.
+type Signer struct {
+	// Name is what policies and authorities call it.
+	Name string `mapstructure:"name"`
+
+	// Key is a private key in a file. Default, where none of the others is set: the key that the gateway generates.
+	Key PrivateKey `mapstructure:"key"`
+
+	// KMS is a key that a key management service keeps, by its reference: awskms://, gcpkms://, azurekms://, hashivault://
+	// or openbao://, as cosign writes it. Who asks, the service's own variables say, such as AWS_REGION or VAULT_ADDR.
+	KMS string `mapstructure:"kms"`
+
+	// Public is a file with a copy of the public half of a key in a service, in PEM. With it a gateway starts while the service
+	// cannot be asked, and one whose key was changed there does not. Only with kms. Default none.
+	Public string `mapstructure:"public"`
+
+	// PKCS11 is a key in a hardware security module. It needs the build for such modules.
+	PKCS11 *PKCS11 `mapstructure:"pkcs11"`
+
+	// Keyless signs with certificates that a Fulcio issues to an identity of ours.
+	Keyless *KeylessSigner `mapstructure:"keyless"`
+
+	// Formats are auto, or a list of bundle (what cosign v3 reads first) and tag (cosign v2's .sig). Auto follows what
+	// the image carries and hides nobody's signature; an image that carries nothing gets both. With keyless and without a log
+	// of version 1, auto is bundle, and tag is refused. Default auto.
+	Formats Formats `mapstructure:"formats"`
+}
+
+// Formats are the layouts of a seal.
+type Formats []string
+
+func (f *Formats) takeWord(word string) error {
+	if word != "auto" {
+		return errors.New("is neither auto nor a list of bundle and tag")
+	}
+	*f = Formats{word}
+	return nil
+}
+
+func (v *validator) signers(c *Config) {
+	if len(c.Signers) == 0 {
+		v.add("signers", "is an empty list; leave it out for the generated key")
+	}
+	seen := map[string]int{}
+	for i, s := range c.Signers {
+		at := fmt.Sprintf("signers[%d]", i)
+		v.name(at, s.Name, namePattern, seen, i)
+		v.signer(at, s)
+		if len(s.Formats) == 0 {
+			v.add(at+".formats", "is an empty list; write auto, or any of bundle and tag")
+		}
+		if _, err := signer.ParseFormats(s.Formats); err != nil {
+			v.add(at+".formats", "%v", err)
+		}
+	}
+}
+
+func (v *validator) signer(at string, s Signer) {
+	kinds := howMany(s.Key != PrivateKey{}, s.KMS != "", s.PKCS11 != nil, s.Keyless != nil)
+	if kinds > 1 {
+		v.add(at, "has more than one of key, kms, pkcs11 and keyless; they contradict each other")
+	}
+	v.secretVariable(at+".key.password_env", s.Key.PasswordEnv, s.Key.PasswordFile, "password")
+	if s.KMS != "" {
+		if err := kms.CheckReference(s.KMS); err != nil {
+			v.add(at+".kms", "%v", err)
+		}
+	}
+	if s.Public != "" && s.KMS == "" {
+		v.add(at+".public", "means nothing without kms; leave it out")
+	}
+	if t := s.PKCS11; t != nil {
+		for _, one := range []struct{ key, value string }{{"module", t.Module}, {"token", t.Token}, {"label", t.Label}} {
+			if one.value == "" {
+				v.add(at+".pkcs11", "has no %s", one.key)
+			}
+		}
+		if t.PINEnv == "" && t.PINFile == "" {
+			v.add(at+".pkcs11", "has neither pin_env nor pin_file; say where the PIN is")
+		}
+		v.secretVariable(at+".pkcs11.pin_env", t.PINEnv, t.PINFile, "PIN")
+	}
+	if s.Keyless != nil {
+		v.keylessSigner(at, *s.Keyless, s.Formats)
+	}
+}
+
+// signer is the signer of that name; the only one, when none is named.
+func (c *Config) signer(name string) (Signer, error) {
+	if name == "" && len(c.Signers) == 1 {
+		return c.Signers[0], nil
+	}
+	for _, s := range c.Signers {
+		if s.Name == name {
+			return s, nil
+		}
+	}
+	if name == "" {
+		return Signer{}, usage("there are several signers; choose one with --signer: %s", c.signerNames())
+	}
+	return Signer{}, usage("unknown signer %q; signers has %s", name, c.signerNames())
+}
+
+func (c *Config) hasSigner(name string) bool {
+	for _, s := range c.Signers {
+		if s.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Config) signerNames() string {
+	var names []string
+	for _, s := range c.Signers {
+		names = append(names, s.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+var variablePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+
+// secretVariable checks the name of a variable that holds a secret, beside that of a file which could.
+func (v *validator) secretVariable(at, name, file, what string) {
+	if name != "" && file != "" {
+		v.add(at, "contradicts %s; leave one of them out", strings.TrimSuffix(at[strings.LastIndex(at, ".")+1:], "_env")+"_file")
+	}
+	if name != "" && !variablePattern.MatchString(name) {
+		v.add(at, "is not the name of a variable; write the name, never the %s itself", what)
+	}
+}
 
 // loadSigners loads what we sign with, as far as it loads. What an operator should know about it goes to warn.
 func (b *builder) loadSigners(l *Loaded, roots trustRoots, warn func(string, ...any)) (map[string]signer.Party, Problems) {
@@ -60,24 +189,6 @@ func (b *builder) loadKey(ctx context.Context, c *Config, s Signer, warn func(st
 	return key, ".key", err
 }
 
-func (b *builder) loadKeyFile(c *Config, s Signer) (*signer.Key, error) {
-	path, generated := c.keyPath(s)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if generated {
-			return nil, fmt.Errorf("%s: %w; sealgate serve does that when it first starts", path, errNotYetGenerated)
-		}
-		return nil, fmt.Errorf("%s does not exist; make it with: sealgate keys generate --output %[1]s", path)
-	}
-	password, err := c.password(s, b.getenv)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if b.openKey != nil {
-		return b.openKey(path, password)
-	}
-	return signer.LoadKeyFile(path, password)
-}
-
 // loadRemoteKey opens a key that a service keeps. With a copy of its public half a gateway starts while the service cannot be
 // asked: what is pulled is judged, and what is pushed waits.
 func loadRemoteKey(ctx context.Context, s Signer, warn func(string, ...any)) (key *signer.Key, where string, err error) {
@@ -90,42 +201,6 @@ func loadRemoteKey(ctx context.Context, s Signer, warn func(string, ...any)) (ke
 	}
 	key, err = signer.NewRemoteKey(kms.KnownKey(s.KMS, public))
 	return key, ".kms", err
-}
-
-// loadTokenKey opens a key in a token. A token stays open for as long as we run: a configuration that names it again gets the
-// same key.
-func (b *builder) loadTokenKey(t PKCS11) (*signer.Key, error) {
-	if key := b.tokens[t]; key != nil {
-		return key, nil
-	}
-	pin, err := t.pin(b.getenv)
-	if err != nil {
-		return nil, err
-	}
-	private, err := pkcs11.Open(pkcs11.Token{Module: t.Module, Token: t.Token, Label: t.Label, PIN: pin})
-	if err != nil {
-		return nil, err
-	}
-	key, err := signer.NewKey(private)
-	if err != nil {
-		return nil, err
-	}
-	if b.tokens == nil {
-		b.tokens = map[PKCS11]*signer.Key{}
-	}
-	b.tokens[t] = key
-	return key, nil
-}
-
-func (t PKCS11) pin(getenv func(string) string) (string, error) {
-	if t.PINFile != "" {
-		pin, err := readPassword(t.PINFile)
-		return string(pin), err
-	}
-	if pin := getenv(t.PINEnv); pin != "" {
-		return pin, nil
-	}
-	return "", fmt.Errorf("no PIN: the variable %s is not set; set it, or name a file in pin_file", t.PINEnv)
 }
 
 // openSealers makes what seals under each policy. What any of our signers signed is our own to all of them, so that a new key

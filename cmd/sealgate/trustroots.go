@@ -5,14 +5,94 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/sealgate/sealgate/safefile"
 	"github.com/sealgate/sealgate/verifier"
 	"github.com/sealgate/sealgate/verifier/tuf"
 )
+
+// TrustRoot is a Sigstore deployment: whose certificates, logs and timestamps are believed. It is in a file, or given by its
+// parts; the one that is named public-good is built in.
+type TrustRoot struct {
+	// Name is what authorities call it in trusted_root. One named public-good says more about the root that is built in.
+	Name string `mapstructure:"name"`
+
+	// File is a trusted_root.json, or several with a line each. With tuf it holds until the first renewal. Required, unless
+	// instance is set or the name is public-good.
+	File string `mapstructure:"file"`
+
+	// Instance is a deployment of one's own by its keys and certificates.
+	Instance *Instance `mapstructure:"instance"`
+
+	// TUF renews the root from a repository. Without it nothing is ever fetched.
+	TUF *TUF `mapstructure:"tuf"`
+
+	// MaxAge is how old the root may become, such as 2160h: then nothing that it vouches for counts. The age of a root that is
+	// renewed begins with each renewal, that of the one that is built in with its day, that of files when they were written.
+	// Default 0s: as old as may be.
+	MaxAge time.Duration `mapstructure:"max_age"`
+}
+
+// TUF is a repository of The Update Framework that has a trusted_root.json.
+type TUF struct {
+	// URL is where it is. Default for public-good: https://tuf-repo-cdn.sigstore.dev. Required for others.
+	URL string `mapstructure:"url"`
+
+	// Root is a file with the repository's first root.json that is trusted. For public-good it is built in. Required for others.
+	Root string `mapstructure:"root"`
+
+	// Refresh is how often the repository is asked, at least 1m. Default 0s: never; what was kept is used.
+	Refresh time.Duration `mapstructure:"refresh"`
+}
+
+// publicGood is the word for the trusted root that is built in.
+const publicGood = "public-good"
+
+func (v *validator) trustRoots(c *Config) {
+	seen := map[string]int{}
+	for i, r := range c.TrustRoots {
+		at := fmt.Sprintf("trust_roots[%d]", i)
+		v.name(at, r.Name, namePattern, seen, i)
+		builtIn := r.Name == publicGood
+		switch {
+		case builtIn && (r.File != "" || r.Instance != nil):
+			v.add(at, "public-good is built in; give another root another name")
+		case !builtIn && (r.File == "") == (r.Instance == nil):
+			v.add(at, "has neither file nor instance, or both; say where the root is")
+		case r.Instance != nil && r.TUF != nil:
+			v.add(at+".tuf", "an instance is not renewed; name its trusted_root.json in file")
+		case r.Instance != nil && len(r.Instance.Fulcio) == 0:
+			v.add(at+".instance", "has no fulcio; without certificates nothing is signed")
+		}
+		if r.MaxAge < 0 {
+			v.add(at+".max_age", "is negative")
+		}
+		if r.TUF != nil {
+			v.tuf(at+".tuf", *r.TUF, builtIn)
+		}
+	}
+}
+
+func (v *validator) tuf(at string, t TUF, builtIn bool) {
+	u, err := url.Parse(t.URL)
+	switch {
+	case !builtIn && (t.URL == "" || t.Root == ""):
+		v.add(at, "has no url, or no root: only those of public-good are built in")
+	case t.Refresh < 0 || t.Refresh > 0 && t.Refresh < time.Minute:
+		v.add(at+".refresh", "is less than a minute; 0s is never")
+	case t.URL == "":
+	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(t.URL)):
+		v.add(at+".url", "is not an https URL like https://tuf.acme.example")
+	case strings.HasSuffix(t.URL, "/"):
+		v.add(at+".url", "ends with a slash; leave it out")
+	}
+}
 
 // trustRoots are the roots that authorities may name.
 type trustRoots map[string]*trustRoot
@@ -127,7 +207,7 @@ func (m *trustRoot) renewed(r TrustRoot, storage string) (kept *tuf.Kept, where 
 	}
 	first := tuf.PublicGoodRoot()
 	if r.TUF.Root != "" {
-		if first, err = readBounded(r.TUF.Root, maxConfigFile, 0); err != nil {
+		if first, err = safefile.Read(r.TUF.Root, maxConfigFile, 0); err != nil {
 			return nil, ".tuf.root", fmt.Errorf("root %s: %w", r.TUF.Root, err)
 		}
 	}
@@ -153,51 +233,6 @@ func (r TrustRoot) repository(storage string, first []byte) (tuf.Repository, boo
 		URL: at, Root: first, Directory: filepath.Join(storage, "trust", r.Name+"-"+hex.EncodeToString(sum[:4])),
 		Transport: http.DefaultTransport,
 	}, true
-}
-
-func (m *trustRoot) ofInstance(i Instance) (roots []*verifier.TrustRoot, where string, err error) {
-	var own verifier.Instance
-	newest := time.Unix(0, 0)
-	noted := func(file string) string {
-		if stat, err := os.Stat(file); err == nil && stat.ModTime().After(newest) {
-			newest = stat.ModTime()
-		}
-		return file
-	}
-	for n, file := range i.Fulcio {
-		chain, err := readCertificates(noted(file))
-		if err != nil {
-			return nil, fmt.Sprintf(".instance.fulcio[%d]", n), err
-		}
-		own.Authorities = append(own.Authorities, chain)
-	}
-	for n, file := range i.TSA {
-		chain, err := readCertificates(noted(file))
-		if err != nil {
-			return nil, fmt.Sprintf(".instance.tsa[%d]", n), err
-		}
-		own.Timestamps = append(own.Timestamps, chain)
-	}
-	for n, log := range i.Rekor {
-		key, err := readPublicKey(noted(log.Key))
-		if err != nil {
-			return nil, fmt.Sprintf(".instance.rekor[%d].key", n), err
-		}
-		own.Logs = append(own.Logs, verifier.Log{URL: log.URL, Key: key})
-	}
-	for n, file := range i.CT {
-		key, err := readPublicKey(noted(file))
-		if err != nil {
-			return nil, fmt.Sprintf(".instance.ct[%d]", n), err
-		}
-		own.CertificateLogs = append(own.CertificateLogs, key)
-	}
-	m.age.set(newest)
-	root, err := verifier.NewTrustRoot(own)
-	if err != nil {
-		return nil, ".instance", err
-	}
-	return []*verifier.TrustRoot{root}, "", nil
 }
 
 // one is the root of a name, or in a file; of several in one, none is the one that is meant.
@@ -230,4 +265,33 @@ func (all trustRoots) days() map[string]string {
 		days[name] = r.age.dated().UTC().Format(time.DateOnly)
 	}
 	return days
+}
+
+// readTrustedRoot reads a trusted_root.json, or the root that is built in where none is named.
+func readTrustedRoot(file string) (*verifier.TrustRoot, error) {
+	all, err := readTrustedRoots(file)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) != 1 {
+		return nil, fmt.Errorf("trusted root %s: it holds %d roots, and one is wanted", file, len(all))
+	}
+	return all[0], nil
+}
+
+// readTrustedRoots reads a file with one trusted root, or with one in each line.
+func readTrustedRoots(file string) ([]*verifier.TrustRoot, error) {
+	if file == "" || file == publicGood {
+		one, err := verifier.PublicGood()
+		return []*verifier.TrustRoot{one}, err
+	}
+	raw, err := safefile.Read(file, verifier.MaxTrustRoot, 0)
+	if err != nil {
+		return nil, fmt.Errorf("trusted root %s: %w", file, err)
+	}
+	all, err := verifier.ParseTrustRoots(raw)
+	if err != nil {
+		return nil, fmt.Errorf("trusted root %s: %w", file, err)
+	}
+	return all, nil
 }

@@ -240,7 +240,7 @@ func aVerdict() verdict {
 		panic(err)
 	}
 	v.Attached = anAttached()
-	v.Attached.hold(compiled.Rule("prod/app"), policy.Subject{Repo: "prod/app", Digest: digestOf("a")}, aProof())
+	v.Attached.hold(compiled.Rule("prod/app"), policy.Subject{Repo: "prod/app", Digest: digestOf("a")}, aProof(), atNoon(3))
 	v.Platforms = []platformVerdict{
 		{Platform: "linux/amd64", Digest: digestOf("b"), Outcome: ledger.Admit, Reasons: []policy.Reason{}, Evidence: []digest.Digest{digestOf("1")}, Attached: newAttached(policy.Evidence{})},
 		{

@@ -139,7 +139,7 @@ func (s *study) judgePlatform(ctx context.Context, d ocispec.Descriptor) platfor
 func (s *study) held(ctx context.Context, d digest.Digest, index bool) attached {
 	a, ev := s.survey(ctx, d)
 	ev.Index = index
-	a.hold(s.made.Policy.Rule(s.ref.repo), policy.Subject{Repo: s.ref.repo, Digest: d}, ev)
+	a.hold(s.made.Policy.Rule(s.ref.repo), policy.Subject{Repo: s.ref.repo, Digest: d}, ev, time.Now())
 	return a
 }
 

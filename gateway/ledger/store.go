@@ -5,49 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// The store is a SQLite file, for what should outlive the process and need not: to lose it costs a repeated question. So it is
+// store is a SQLite file, for what should outlive the process and need not: to lose it costs a repeated question. So it is
 // never trusted. What is read from it are hints, which whoever asked proves again, and evidence, which is authenticated here
 // and verified there. A file that is corrupt, of another version or not as we made it is set aside and begun anew; when it
 // fails while we run, we go on without.
-
-const (
-	storeFile        = "memory.db"
-	asideSuffix      = ".set-aside"
-	storeApplication = 0x53474c47 // "SGLG"
-	storeVersion     = 1          // changes with the schema
-)
-
-// Bounds of the store.
-const (
-	maxStoreBytes = 256 << 20 // of rows; the oldest tenth goes when there are more
-	maxQueued     = 4096      // writes that wait for their turn
-	maxBatch      = 256       // writes in one transaction
-	maxIdle       = 2         // connections that read
-	busyTimeout   = 5 * time.Second
-)
-
-// schema is what a file of ours consists of, and nothing else: a trigger that somebody added would run on our writes.
-var schema = []string{
-	`CREATE TABLE bodies (sum BLOB PRIMARY KEY, body BLOB NOT NULL) STRICT`,
-	`CREATE TABLE evidence (repo TEXT NOT NULL, digest TEXT NOT NULL, at INTEGER NOT NULL, sum BLOB NOT NULL, mac BLOB NOT NULL, PRIMARY KEY (repo, digest)) STRICT`,
-	`CREATE INDEX evidence_by_sum ON evidence (sum)`,
-	`CREATE TABLE newest (id INTEGER PRIMARY KEY CHECK (id = 1), at INTEGER NOT NULL) STRICT`,
-	`CREATE TABLE parts (id INTEGER PRIMARY KEY, repo TEXT NOT NULL, part TEXT NOT NULL, whole TEXT NOT NULL, UNIQUE (repo, part, whole)) STRICT`,
-}
-
-// store is safe for concurrent use.
+//
+// It is safe for concurrent use.
 type store struct {
 	path    string
 	limit   int64
@@ -72,8 +43,14 @@ type write struct {
 // errNoStore says that we go without.
 var errNoStore = errors.New("the ledger's memory is not available")
 
-// errForeign is a file that is not as we made it.
-var errForeign = errors.New("not a file of this version")
+// Bounds of the store.
+const (
+	maxStoreBytes = 256 << 20 // of rows; the oldest tenth goes when there are more
+	maxQueued     = 4096      // writes that wait for their turn
+	maxBatch      = 256       // writes in one transaction
+	maxIdle       = 2         // connections that read
+	busyTimeout   = 5 * time.Second
+)
 
 // openStore opens the file in a directory, anew where it is not usable. What cannot be opened for another reason, such as a
 // directory without permission, is an error.
@@ -101,133 +78,29 @@ func openStore(directory string, o Options) (*store, error) {
 	return s, nil
 }
 
-func (s *store) open() error {
-	// Created before SQLite does, so that it is never readable by others.
-	file, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE, 0o600)
+// openStoreToRead opens a file that another process may be writing to, nil where that is not possible.
+func openStoreToRead(directory string, o Options) *store {
+	path, err := filepath.Abs(filepath.Join(directory, storeFile))
 	if err != nil {
-		return err
+		return nil
 	}
-	if err := file.Close(); err != nil {
-		return err
+	if _, err := os.Stat(path); err != nil {
+		return nil
 	}
-	writer, err := connect(s.path, "rw", "_txlock=immediate", "_pragma=journal_mode(WAL)", "_pragma=synchronous(NORMAL)", "_pragma=journal_size_limit(16777216)")
+	reader, err := connect(path, "ro")
 	if err != nil {
-		return err
-	}
-	writer.SetMaxOpenConns(1)
-	if err := prepare(writer); err != nil {
-		return errors.Join(err, writer.Close())
-	}
-	reader, err := connect(s.path, "ro")
-	if err != nil {
-		return errors.Join(err, writer.Close())
+		return nil
 	}
 	reader.SetMaxOpenConns(maxIdle)
-	reader.SetMaxIdleConns(maxIdle)
-	s.reader, s.writer = reader, writer
-	return nil
-}
-
-// connect makes a pool of connections; none is opened yet. The pragmas are those for files that others may have made.
-func connect(path, mode string, settings ...string) (*sql.DB, error) {
-	settings = append([]string{
-		"mode=" + mode, fmt.Sprintf("_pragma=busy_timeout(%d)", busyTimeout.Milliseconds()),
-		"_pragma=trusted_schema(OFF)", "_pragma=cell_size_check(ON)",
-	}, settings...)
-	name := (&url.URL{Scheme: "file", Path: path}).String()
-	for i, setting := range settings {
-		name += string("?&"[min(i, 1)]) + setting
+	h, err := readHeader(reader)
+	if err == nil {
+		err = h.check(reader)
 	}
-	return sql.Open("sqlite", name)
-}
-
-// prepare makes the tables of a new file, and holds those of an older one against them.
-func prepare(db *sql.DB) error {
-	h, err := readHeader(db)
 	if err != nil {
-		return err
+		o.Log.Warn("the ledger's memory cannot be read", "file", path, "error", errors.Join(err, reader.Close()))
+		return nil
 	}
-	if h == (header{}) {
-		return create(db)
-	}
-	return h.check(db)
-}
-
-// header is what a file says that it is.
-type header struct{ application, version, objects int }
-
-func readHeader(db *sql.DB) (h header, err error) {
-	err = errors.Join(
-		db.QueryRow("PRAGMA application_id").Scan(&h.application), db.QueryRow("PRAGMA user_version").Scan(&h.version),
-		db.QueryRow("SELECT count(*) FROM sqlite_schema").Scan(&h.objects),
-	)
-	return h, err
-}
-
-func (h header) check(db *sql.DB) error {
-	if h.application != storeApplication || h.version != storeVersion {
-		return fmt.Errorf("%w: application %#x, version %d", errForeign, h.application, h.version)
-	}
-	return checkSchema(db)
-}
-
-func create(db *sql.DB) error {
-	tx, err := db.Begin()
-	if err != nil {
-		return err
-	}
-	for _, statement := range append(slices.Clone(schema),
-		fmt.Sprintf("PRAGMA application_id = %d", storeApplication), fmt.Sprintf("PRAGMA user_version = %d", storeVersion)) {
-		if _, err := tx.Exec(statement); err != nil {
-			return errors.Join(err, tx.Rollback())
-		}
-	}
-	return tx.Commit()
-}
-
-func checkSchema(db *sql.DB) error {
-	rows, err := db.Query("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	var found []string
-	for rows.Next() {
-		var statement string
-		if err := rows.Scan(&statement); err != nil {
-			return err
-		}
-		found = append(found, statement)
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	if !slices.Equal(found, schema) {
-		return fmt.Errorf("%w: its tables are not ours", errForeign)
-	}
-	return nil
-}
-
-// setAside moves a file out of the way, over what was set aside before, for whoever wants to look at it.
-func setAside(path string) error {
-	for _, suffix := range []string{"-wal", "-shm"} { // useless without the file
-		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return os.Rename(path, path+asideSuffix)
-}
-
-// isUnusable reports an error that says that the file's content is at fault.
-func isUnusable(err error) bool {
-	var e *sqlite.Error
-	return errors.Is(err, errForeign) || errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
-}
-
-// isPassing reports an error that says nothing about the file.
-func isPassing(err error) bool {
-	var e *sqlite.Error
-	return errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_BUSY || e.Code()&0xff == sqlite3.SQLITE_LOCKED)
+	return &store{path: path, log: o.Log, metrics: newStoreMetrics(nil), reader: reader}
 }
 
 // read runs a query.
@@ -409,18 +282,6 @@ func (s *store) close() error {
 	return s.closeFile()
 }
 
-// closeFile is called under s.mu.
-func (s *store) closeFile() error {
-	var errs []error
-	for _, db := range []*sql.DB{s.reader, s.writer} { // the writer last: it tidies up
-		if db != nil {
-			errs = append(errs, db.Close())
-		}
-	}
-	s.reader, s.writer = nil, nil
-	return errors.Join(errs...)
-}
-
 type storeMetrics struct {
 	failures, dropped, pruned prometheus.Counter
 	available                 prometheus.Gauge
@@ -442,29 +303,4 @@ func newStoreMetrics(r prometheus.Registerer) *storeMetrics {
 		r.MustRegister(m.failures, m.dropped, m.pruned, m.available)
 	}
 	return m
-}
-
-// openStoreToRead opens a file that another process may be writing to, nil where that is not possible.
-func openStoreToRead(directory string, o Options) *store {
-	path, err := filepath.Abs(filepath.Join(directory, storeFile))
-	if err != nil {
-		return nil
-	}
-	if _, err := os.Stat(path); err != nil {
-		return nil
-	}
-	reader, err := connect(path, "ro")
-	if err != nil {
-		return nil
-	}
-	reader.SetMaxOpenConns(maxIdle)
-	h, err := readHeader(reader)
-	if err == nil {
-		err = h.check(reader)
-	}
-	if err != nil {
-		o.Log.Warn("the ledger's memory cannot be read", "file", path, "error", errors.Join(err, reader.Close()))
-		return nil
-	}
-	return &store{path: path, log: o.Log, metrics: newStoreMetrics(nil), reader: reader}
 }

@@ -1,118 +1,17 @@
 package upstream
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"reflect"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 )
-
-// office issues tokens for what it is asked for, and checks them.
-type office struct {
-	mu     sync.Mutex
-	asked  []string // the scopes of each token
-	issued map[string][]string
-	realm  string // as the registry names it; its own /token when empty
-	expire bool   // all tokens at once
-}
-
-// ServeHTTP is the token service: it wants the canary's password, or its refresh token.
-func (o *office) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	_ = r.ParseForm()
-	_, password, _ := r.BasicAuth()
-	scopes := r.Form["scope"]
-	if r.Method == http.MethodPost {
-		password = r.PostForm.Get("refresh_token")
-		scopes = strings.Fields(r.PostForm.Get("scope"))
-	}
-	if password != canaryPassword || r.Form.Get("service") != "the registry" {
-		w.WriteHeader(http.StatusUnauthorized)
-		return
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	token := fmt.Sprintf("token-%d", len(o.asked))
-	o.asked, o.issued[token] = append(o.asked, strings.Join(scopes, " ")), scopes
-	fmt.Fprintf(w, `{"access_token":%q,"expires_in":300}`, token)
-}
-
-// registry is a registry that wants those tokens, with what scope a request needs.
-func (o *office) registry(seen *counter) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/token" {
-			o.ServeHTTP(w, r)
-			return
-		}
-		seen.add(r.Method + " " + r.URL.Path)
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if need := scopes(Request{Method: r.Method, Path: r.URL.Path, Repo: repositoryOf(r.URL.Path)}); !o.expire && len(need) > 0 && slices.Contains(o.issued[token], need[0]) {
-			_, _ = io.Copy(io.Discard, r.Body)
-			fmt.Fprint(w, "served")
-			return
-		}
-		o.expire = false
-		realm := o.realm
-		if realm == "" {
-			realm = "http://" + r.Host + "/token"
-		}
-		w.Header().Set("Www-Authenticate", `Bearer realm="`+realm+`",service="the registry",scope="repository:evil:*"`)
-		w.WriteHeader(http.StatusUnauthorized)
-	}
-}
-
-func newOffice() (*office, *counter) { return &office{issued: map[string][]string{}}, &counter{} }
-
-func TestATokenIsAskedForOnceForEachRepositoryAndKindOfAccess(t *testing.T) {
-	o, seen := newOffice()
-	r := behind(t, o.registry(seen), withCanary)
-	for range 3 {
-		for _, q := range []Request{
-			get("/v2/a/manifests/v1"), get("/v2/b/manifests/v1"), get("/v2/a/tags/list"),
-			{Method: http.MethodPut, Path: "/v2/a/manifests/v1", Body: strings.NewReader("{}"), Length: 2},
-		} {
-			if got, err := read(t, r, q); err != nil || got != "served" {
-				t.Fatalf("%s %s: %q, %v", q.Method, q.Path, got, err)
-			}
-			q.Body = strings.NewReader("{}")
-		}
-	}
-	want := []string{"repository:a:pull", "repository:b:pull", "repository:a:pull,push"}
-	if !reflect.DeepEqual(o.asked, want) {
-		t.Errorf("asked for %q, want %q", o.asked, want)
-	}
-	if got := len(seen.list()); got != 13 { // one is challenged, then all are right at once
-		t.Errorf("%d requests for 12, want 13", got)
-	}
-}
-
-func TestAnExpiredTokenIsReplacedOnce(t *testing.T) {
-	o, seen := newOffice()
-	r := behind(t, o.registry(seen), withCanary)
-	for range 2 {
-		if got, err := read(t, r, get("/v2/a/tags/list")); err != nil || got != "served" {
-			t.Fatal(got, err)
-		}
-		o.mu.Lock()
-		o.expire = true
-		o.mu.Unlock()
-	}
-	if len(o.asked) != 2 {
-		t.Errorf("%d tokens, want 2", len(o.asked))
-	}
-}
 
 func TestAStreamedBodyIsSentWithATokenAtOnceAndNeverTwice(t *testing.T) {
 	o, seen := newOffice()
@@ -193,16 +92,6 @@ func TestBasicAuthenticationAndItsAbsence(t *testing.T) {
 	}
 }
 
-func TestAnIdentityTokenIsExchangedByOAuth(t *testing.T) {
-	o, seen := newOffice()
-	r := behind(t, o.registry(seen), func(opts *Options) {
-		opts.Credentials = staticKeychain{authn.FromConfig(authn.AuthConfig{IdentityToken: canaryPassword})}
-	})
-	if got, err := read(t, r, get("/v2/a/tags/list")); err != nil || got != "served" {
-		t.Errorf("got %q, %v", got, err)
-	}
-}
-
 func TestThreat110_ATokenRealmElsewhereGetsNothing(t *testing.T) {
 	evil, visits := stranger(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"token":"x"}`) })
 	for name, realm := range map[string]string{
@@ -272,77 +161,6 @@ func TestThreat110_ATokenServicesRedirectIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestATokenServicesAnswerThatIsNoToken(t *testing.T) {
-	for name, tt := range map[string]struct {
-		status       int
-		answer, part string
-	}{
-		"unknown":           {404, "", "status 404"},
-		"not JSON":          {200, "<html>", "is no token"},
-		"endless":           {200, `{"token":"` + strings.Repeat("x", maxTokenBody) + `"}`, "is no token"},
-		"empty":             {200, `{}`, "no usable token"},
-		"a second header":   {200, `{"token":"x\r\nX-Evil: y"}`, "no usable token"},
-		"longer than token": {200, `{"token":"` + strings.Repeat("x", maxTokenLength+1) + `"}`, "no usable token"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := behind(t, func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Path == "/token" {
-					w.WriteHeader(tt.status)
-					fmt.Fprint(w, tt.answer)
-					return
-				}
-				w.Header().Set("Www-Authenticate", `Bearer realm="http://`+r.Host+`/token"`)
-				w.WriteHeader(http.StatusUnauthorized)
-			})
-			_, _, err := r.Manifest(t.Context(), "a", "v1")
-			mustFail(t, err, tt.part)
-			if isNotFound(err) || errors.Is(err, ErrNotFound) {
-				t.Error("the token service's answer reads as absence")
-			}
-			if strings.Contains(err.Error(), "xxx") || strings.Contains(err.Error(), "Evil") {
-				t.Errorf("the error holds the answer: %v", err)
-			}
-		})
-	}
-}
-
-func TestTokensLiveAsLongAsTheySayWithinBounds(t *testing.T) {
-	for answer, want := range map[string]time.Duration{
-		`{"token":"x"}`:                                      50 * time.Second,
-		`{"token":"x","expires_in":300}`:                     290 * time.Second,
-		`{"token":"x","expires_in":4}`:                       2 * time.Second,
-		`{"token":"x","expires_in":-1}`:                      50 * time.Second,
-		`{"token":"x","expires_in":9223372036854775807}`:     maxTokenTime - 10*time.Second,
-		`{"token":"","access_token":"x","expires_in":86400}`: maxTokenTime - 10*time.Second,
-	} {
-		s, err := readToken(strings.NewReader(answer))
-		if err != nil || s.header != "Bearer x" {
-			t.Errorf("%s: got %v, %v", answer, s, err)
-			continue
-		}
-		if got := time.Until(s.until); got > want || got < want-time.Second {
-			t.Errorf("%s: lives %v, want %v", answer, got, want)
-		}
-	}
-}
-
-func TestThreat113_AChallengeThatNothingSatisfiesEnds(t *testing.T) {
-	var requests atomic.Int32
-	r := behind(t, func(w http.ResponseWriter, r *http.Request) {
-		if requests.Add(1); r.URL.Path == "/token" {
-			fmt.Fprintf(w, `{"token":"t%d"}`, requests.Load())
-			return
-		}
-		w.Header().Set("Www-Authenticate", `Bearer realm="http://`+r.Host+`/token"`)
-		w.WriteHeader(http.StatusUnauthorized)
-	}, withCanary)
-	_, err := read(t, r, get("/v2/a/tags/list"))
-	mustFail(t, err, "status 401")
-	if requests.Load() != 3 {
-		t.Errorf("%d requests, want 3: without, for a token, with it", requests.Load())
-	}
-}
-
 func TestThreat111_RegistriesShareNothing(t *testing.T) {
 	o, seen := newOffice()
 	one := behind(t, o.registry(seen), withCanary)
@@ -399,105 +217,4 @@ func TestDockerHubIsKnownByItsOtherNames(t *testing.T) {
 			t.Errorf("%s: %v, allowed should be %v", realm, err, allowed)
 		}
 	}
-}
-
-type keychainFunc func(authn.Resource)
-
-func (f keychainFunc) Resolve(target authn.Resource) (authn.Authenticator, error) {
-	f(target)
-	return authn.Anonymous, nil
-}
-
-func TestManyWhoMissATokenWaitForOne(t *testing.T) {
-	o, seen := newOffice()
-	r := behind(t, o.registry(seen), withCanary)
-	if _, err := read(t, r, get("/v2/first/tags/list")); err != nil {
-		t.Fatal(err)
-	}
-	var all sync.WaitGroup
-	for range 50 {
-		all.Go(func() {
-			if _, err := read(t, r, get("/v2/a/tags/list")); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-	if len(o.asked) > 10 { // one, but for those that came between two flights
-		t.Errorf("%d tokens for 50 requests", len(o.asked))
-	}
-}
-
-func TestTokensAndChallengesAreBounded(t *testing.T) {
-	c := newCredentials(nil, "acme.dev", &url.URL{Scheme: "https", Host: "acme.dev"}, nil, nil, nil)
-	for i := range maxTokens + 10 {
-		made := &secret{"Bearer x", time.Now().Add(time.Hour)}
-		if _, err := c.remembered(t.Context(), fmt.Sprint(i), func(context.Context) (*secret, error) { return made, nil }); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := c.secrets.Len(); n != maxTokens {
-		t.Errorf("%d tokens are remembered, want %d", n, maxTokens)
-	}
-
-	lines := slices.Repeat([]string{"Negotiate"}, maxChallenges-1)
-	if _, ok := pickChallenge(append(lines, `Basic realm="x"`)); !ok {
-		t.Error("the last line that counts is not read")
-	}
-	if c, ok := pickChallenge(append(lines, "Negotiate", `Basic realm="x"`)); ok {
-		t.Errorf("a line too many is read: %v", c)
-	}
-	if n := len(parseChallenges(strings.Repeat("x ", maxChallenge/2))); n > maxChallenges*maxChallengePart {
-		t.Errorf("%d challenges of one line", n)
-	}
-}
-
-func TestParseChallenges(t *testing.T) {
-	for line, want := range map[string][]challenge{
-		`Bearer realm="https://a/token",service="s",scope="x"`: {{"bearer", "https://a/token", "s"}},
-		`bearer Realm=x , SERVICE = "a \"b\" c"`:               {{"bearer", "x", `a "b" c`}},
-		`Basic realm="x, Bearer realm=y"`:                      {{"basic", "x, Bearer realm=y", ""}},
-		`Negotiate, Basic realm="x"`:                           {{"negotiate", "", ""}, {"basic", "x", ""}},
-		`Basic realm="x", Bearer realm="y"`:                    {{"basic", "x", ""}, {"bearer", "y", ""}},
-		`realm="x"`:                                            nil,
-		``:                                                     nil,
-		`Bearer realm="no end`:                                 {{"bearer", "", ""}, {"realm", "", ""}},
-		strings.Repeat("x", maxChallenge+1):                    nil,
-	} {
-		if got := parseChallenges(line); !reflect.DeepEqual(got, want) {
-			t.Errorf("%.80q: got %v, want %v", line, got, want)
-		}
-	}
-}
-
-func FuzzPickChallenge(f *testing.F) {
-	f.Add(`Bearer realm="https://a/token",service="s",scope="repository:a:pull"`)
-	f.Add(`Negotiate abc==, Basic realm="x"`)
-	f.Add(`Bearer realm="\`)
-	f.Fuzz(func(t *testing.T, line string) {
-		c, ok := pickChallenge([]string{line, line})
-		if ok && c.scheme != schemeBearer && c.scheme != schemeBasic {
-			t.Errorf("%q chose %v", line, c)
-		}
-		one := &credentials{origin: &url.URL{Scheme: "https", Host: "acme.dev"}}
-		if ok && c.scheme == schemeBearer && one.checkRealm(c.realm) == nil {
-			if u, err := url.Parse(c.realm); err != nil || hostPort(u) != "acme.dev:443" || u.Scheme != "https" {
-				t.Errorf("%q leads to %s", line, c.realm)
-			}
-		}
-	})
-}
-
-func FuzzReadToken(f *testing.F) {
-	f.Add(`{"token":"x","expires_in":60}`)
-	f.Fuzz(func(t *testing.T, answer string) {
-		s, err := readToken(strings.NewReader(answer))
-		if err != nil {
-			return
-		}
-		h := http.Header{"Authorization": {s.header}}
-		if err := h.Write(io.Discard); err != nil || strings.ContainsAny(s.header, "\r\n") || time.Until(s.until) > maxTokenTime {
-			t.Errorf("%q became %v", answer, s)
-		}
-	})
 }

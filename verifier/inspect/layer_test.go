@@ -3,9 +3,7 @@ package inspect
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,179 +11,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
-	"github.com/sealgate/sealgate/policy/manifest"
 )
-
-// everything is what a rule with all checks needs.
-var everything = policy.ImageNeeds{Account: true, Group: true, Config: true, Layers: true}
-
-// entry is a tar entry; a name without anything else is an empty file.
-type entry struct {
-	name, content string
-	header        tar.Header
-}
-
-func file(name, content string) entry { return entry{name: name, content: content} }
-
-func with(name, content string, change func(*tar.Header)) entry {
-	e := entry{name: name, content: content}
-	change(&e.header)
-	return e
-}
-
-func link(name, to string) entry {
-	return with(name, "", func(h *tar.Header) { h.Typeflag, h.Linkname = tar.TypeSymlink, to })
-}
-
-func mode(name string, mode int64) entry {
-	return with(name, "x", func(h *tar.Header) { h.Mode = mode })
-}
-
-// tarOf writes a tar as container tools do.
-func tarOf(t testing.TB, entries ...entry) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, e := range entries {
-		h := e.header
-		h.Name = e.name
-		if h.Typeflag == 0 {
-			h.Typeflag = tar.TypeReg
-			if strings.HasSuffix(e.name, "/") {
-				h.Typeflag = tar.TypeDir
-			}
-		}
-		if h.Size == 0 {
-			h.Size = int64(len(e.content))
-		}
-		if h.Mode == 0 && h.Typeflag != tar.TypeXGlobalHeader {
-			h.Mode = 0o644
-		}
-		if err := w.WriteHeader(&h); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(w, e.content); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-func zip(t testing.TB, raw []byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	if _, err := w.Write(raw); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-func zstded(t testing.TB, raw []byte, options ...zstd.EOption) []byte {
-	t.Helper()
-	w, err := zstd.NewWriter(nil, options...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
-	return w.EncodeAll(raw, nil)
-}
-
-// blob is a layer as it is stored, with its type and what the configuration says that it unpacks to.
-type blob struct {
-	raw         []byte
-	mediaType   string
-	diffID      digest.Digest
-	annotations map[string]string
-}
-
-// plainly is a layer that is nothing but a tar.
-func plainly(t testing.TB, entries ...entry) blob {
-	raw := tarOf(t, entries...)
-	return blob{raw: raw, mediaType: ocispec.MediaTypeImageLayer, diffID: digest.FromBytes(raw)}
-}
-
-// build stores an image of these layers. settings are the configuration's "config".
-func build(t testing.TB, s store, settings string, layers ...blob) *manifest.Manifest {
-	t.Helper()
-	doc := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Layers: []ocispec.Descriptor{}}
-	doc.SchemaVersion = 2
-	diffIDs := []digest.Digest{}
-	for _, l := range layers {
-		d := digest.FromBytes(l.raw)
-		s[d] = l.raw
-		doc.Layers = append(doc.Layers, ocispec.Descriptor{MediaType: l.mediaType, Digest: d, Size: int64(len(l.raw)), Annotations: l.annotations})
-		diffIDs = append(diffIDs, l.diffID)
-	}
-	if settings == "" {
-		settings = `{"User":"65532:65532"}`
-	}
-	ids, err := json.Marshal(diffIDs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := []byte(`{"config":` + settings + `,"rootfs":{"type":"layers","diff_ids":` + string(ids) + `}}`)
-	s[digest.FromBytes(config)] = config
-	doc.Config = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config))}
-	raw, err := json.Marshal(doc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := manifest.Parse(raw, doc.MediaType)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
-func inspectAll(t testing.TB, s store, m *manifest.Manifest) policy.Image {
-	t.Helper()
-	image, err := Inspector{Blobs: s}.Inspect(t.Context(), "prod/app", m, everything)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return image
-}
-
-// flawOf inspects an image of these layers and returns its flaw, empty for none.
-func flawOf(t testing.TB, layers ...blob) string {
-	t.Helper()
-	s := store{}
-	image := inspectAll(t, s, build(t, s, "", layers...))
-	if len(image.Content.Flaws) == 0 {
-		return ""
-	}
-	return image.Content.Flaws[0].Why
-}
-
-// findingsOf lists what a check found in an image of these layers, as "path: what".
-func findingsOf(t testing.TB, check policy.Check, layers ...blob) []string {
-	t.Helper()
-	s := store{}
-	image := inspectAll(t, s, build(t, s, "", layers...))
-	if len(image.Content.Flaws) > 0 {
-		t.Fatalf("a flaw: %+v", image.Content.Flaws)
-	}
-	list := []string{}
-	for _, f := range image.Content.Findings {
-		if f.Check == check {
-			list = append(list, strings.TrimSuffix(f.Path+": "+f.What, ": "))
-		}
-	}
-	return list
-}
 
 func TestEveryFormatOfALayerIsRead(t *testing.T) {
 	raw := tarOf(t, mode("usr/bin/su", 0o4755))
@@ -427,10 +257,14 @@ func (r *repeated) Read(p []byte) (int, error) {
 type nothing struct{}
 
 func (nothing) Write(p []byte) (int, error) { return len(p), nil }
-func (nothing) Sum(b []byte) []byte         { return b }
-func (nothing) Reset()                      {}
-func (nothing) Size() int                   { return 0 }
-func (nothing) BlockSize() int              { return 1 }
+
+func (nothing) Sum(b []byte) []byte { return b }
+
+func (nothing) Reset() {}
+
+func (nothing) Size() int { return 0 }
+
+func (nothing) BlockSize() int { return 1 }
 
 func TestThreat152_AnImageHasNoMoreThanItsLayersMay(t *testing.T) {
 	s := store{}
@@ -473,173 +307,6 @@ func (q quiet) OpenBlob(ctx context.Context, repo string, d digest.Digest) (io.R
 		size = -1
 	}
 	return body, size, err
-}
-
-func TestThreat152_TablesOfContentsAreHeldAgainstTheTar(t *testing.T) {
-	noise := make([]byte, 5<<20)
-	if _, err := rand.NewChaCha8([32]byte{}).Read(noise); err != nil {
-		t.Fatal(err)
-	}
-	big := string(noise) // more than one part
-	files := []entry{
-		file("bin/", ""), mode("bin/app", 0o755), file("bin/big", big), file("empty", ""), link("bin/sh", "app"),
-		with("bin/same", "", func(h *tar.Header) { h.Typeflag, h.Linkname = tar.TypeLink, "bin/app" }), file(".prefetch.landmark", "\x0f"),
-	}
-	for name, c := range map[string]struct {
-		change func(*listed)
-		want   string
-	}{
-		"as it is":             {func(*listed) {}, ""},
-		"another mode":         {func(e *listed) { e.Mode |= 0o4000 }, "its table of contents describes another bin/app"},
-		"another owner":        {func(e *listed) { e.UID = 7 }, "its table of contents describes another bin/app"},
-		"another size":         {func(e *listed) { e.Size++ }, "its table of contents describes another bin/app"},
-		"another content":      {func(e *listed) { e.Digest = digest.FromString("y") }, "its table of contents describes another bin/app"},
-		"another part":         {func(e *listed) { e.ChunkDigest = digest.FromString("y") }, "its table of contents describes another bin/app"},
-		"another type":         {func(e *listed) { *e = listed{Name: e.Name, Type: "symlink", LinkName: "/etc/shadow"} }, "its table of contents describes another bin/app"},
-		"capabilities":         {func(e *listed) { e.Xattrs = map[string][]byte{"security.capability": {1}} }, "its table of contents describes another bin/app"},
-		"a file more":          {func(e *listed) { e.Name = "bin/su" }, "its table of contents has bin/su, its tar has not"},
-		"a part in its place":  {func(e *listed) { e.Type = "chunk" }, "its table of contents lacks bin/app"},
-		"a part that is later": {func(e *listed) { e.ChunkOffset = 1 }, "its table of contents describes another bin/app"},
-	} {
-		if got := flawOf(t, stargz(t, files, c.change)); c.want == "" && got != "" || !strings.HasPrefix(got, c.want) {
-			t.Errorf("%s: got %q, want %q", name, got, c.want)
-		}
-	}
-	other := stargz(t, files, func(*listed) {})
-	other.annotations = map[string]string{tocDigest: digest.FromString("another").String()}
-	if got := flawOf(t, other); !strings.HasPrefix(got, "its table of contents is not the one") {
-		t.Errorf("another table: got %q", got)
-	}
-}
-
-// stargz makes an eStargz layer, with a table of contents in which bin/app is changed.
-func stargz(t *testing.T, files []entry, change func(*listed)) blob {
-	t.Helper()
-	var table struct {
-		Version int      `json:"version"`
-		Entries []listed `json:"entries"`
-	}
-	table.Version = 1
-	for r := tar.NewReader(bytes.NewReader(tarOf(t, files...))); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		raw, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e := listed{Name: h.Name, Type: tocKinds[h.Typeflag], Size: h.Size, LinkName: h.Linkname, Mode: h.Mode, UID: h.Uid, GID: h.Gid}
-		if h.Size > 0 {
-			e.Digest = digest.FromBytes(raw)
-		}
-		for at := 0; ; at += blockSize {
-			part := raw[at:min(at+blockSize, len(raw))]
-			e.ChunkOffset, e.ChunkSize, e.ChunkDigest = int64(at), 0, digest.FromBytes(part)
-			more := at+blockSize < len(raw)
-			if more {
-				e.ChunkSize = blockSize
-			}
-			if h.Name == "bin/app" {
-				change(&e)
-			}
-			table.Entries = append(table.Entries, e)
-			if !more {
-				break
-			}
-			e = listed{Name: h.Name, Type: "chunk"}
-		}
-	}
-	raw, err := json.Marshal(table)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := tarOf(t, append(slices.Clone(files), file(tocName, string(raw)))...)
-	return blob{zip(t, all), ocispec.MediaTypeImageLayerGzip, digest.FromBytes(all), map[string]string{tocDigest: digest.FromBytes(raw).String()}}
-}
-
-func TestAnInspectionThatTakesLongGoesOn(t *testing.T) {
-	s := store{}
-	m := build(t, s, "", plainly(t, mode("bin/su", 0o4755)))
-	gate := make(chan struct{})
-	memory := NewLayers(1 << 20)
-	defer memory.Close()
-	i := Inspector{Blobs: slow{s, gate}, Layers: memory}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	if image, err := i.Inspect(ctx, "prod/app", m, everything); !errors.Is(err, policy.ErrUnfinished) || errors.Is(err, ErrInvalid) {
-		t.Fatalf("got %+v, %v, want %v", image, err, policy.ErrUnfinished)
-	}
-	close(gate)
-	image, err := i.Inspect(t.Context(), "prod/app", m, everything)
-	if err != nil || len(image.Content.Findings) == 0 {
-		t.Errorf("got %+v, %v", image.Content, err)
-	}
-}
-
-// slow opens layers when the gate is open.
-type slow struct {
-	store
-	gate chan struct{}
-}
-
-func (s slow) OpenBlob(ctx context.Context, repo string, d digest.Digest) (io.ReadCloser, int64, error) {
-	<-s.gate
-	return s.store.OpenBlob(ctx, repo, d)
-}
-
-func TestALayerIsReadOnce(t *testing.T) {
-	s := store{}
-	m := build(t, s, "", plainly(t, mode("bin/su", 0o4755)), plainly(t, file("b", "2")))
-	counted := &counting{store: s, read: map[digest.Digest]int64{}}
-	memory := NewLayers(1 << 20)
-	defer memory.Close()
-	for range 3 {
-		image, err := Inspector{Blobs: counted, Layers: memory}.Inspect(t.Context(), "prod/app", m, everything)
-		if err != nil || len(image.Content.Findings) == 0 {
-			t.Fatalf("got %+v, %v", image.Content, err)
-		}
-	}
-	for _, l := range m.Layers {
-		if counted.read[l.Digest] != l.Size {
-			t.Errorf("read %d bytes of a layer of %d", counted.read[l.Digest], l.Size)
-		}
-	}
-	if _, err := (Inspector{Blobs: store{m.Config.Digest: s[m.Config.Digest]}, Layers: memory}).Inspect(t.Context(), "other/app", m, everything); !errors.Is(err, errOutage) {
-		t.Errorf("a layer that is known and not there: got %v", err)
-	}
-}
-
-func TestWhatIsRememberedIsBounded(t *testing.T) {
-	s := store{}
-	memory := NewLayers(16 << 10)
-	defer memory.Close()
-	for n := range 100 {
-		m := build(t, s, "", plainly(t, file(fmt.Sprint("file ", n), fmt.Sprint(n))))
-		if _, err := (Inspector{Blobs: s, Layers: memory}).Inspect(t.Context(), "prod/app", m, everything); err != nil {
-			t.Fatal(err)
-		}
-	}
-	memory.mu.Lock()
-	defer memory.mu.Unlock()
-	if memory.weight > 16<<10 || memory.known.Len() < 5 || memory.known.Len() > 32 || len(memory.flights) > 0 {
-		t.Errorf("remembers %d layers of %d bytes, %d are being read", memory.known.Len(), memory.weight, len(memory.flights))
-	}
-}
-
-func TestARuleThatAsksForTheUserCostsOneBlob(t *testing.T) {
-	for user, layers := range map[string]bool{"65532": false, "65532:root": false, "": false, "root": false, "0:0": false, "app": true, "app:app": true} {
-		s := store{}
-		m := build(t, s, `{"User":"`+user+`"}`, plainly(t, file("etc/passwd", "app:x:5:5::/:/bin/sh\n")))
-		counted := &counting{store: s, read: map[digest.Digest]int64{}}
-		image, err := Inspector{Blobs: counted}.Inspect(t.Context(), "prod/app", m, policy.ImageNeeds{Account: true})
-		if err != nil || (len(counted.read) > 0) != layers || (image.Account != nil) != layers {
-			t.Errorf("%q: read %v, got %+v, %v", user, counted.read, image, err)
-		}
-	}
 }
 
 // A large file at the beginning of a layer is none that the layer's first bytes have to account for.

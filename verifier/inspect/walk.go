@@ -3,9 +3,7 @@ package inspect
 import (
 	"archive/tar"
 	"bufio"
-	"bytes"
 	"debug/elf"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -151,50 +149,6 @@ func (w *walker) entry(h *tar.Header) error {
 	return flawf("it has an entry of the unknown type %q", h.Typeflag)
 }
 
-// name is an entry's name, as [EntryName] has it.
-func (w *walker) name(h *tar.Header) (string, error) {
-	name, err := EntryName(h)
-	if err == nil && name != "." && strings.HasPrefix(h.Name, "/") {
-		w.found(policy.CheckPaths, name, "absolute", false)
-	}
-	return name, err
-}
-
-// EntryName is the name of an entry of a layer without a slash in front, "." for the root. A name that unpackers read
-// differently is an error with [ErrInvalid].
-func EntryName(h *tar.Header) (string, error) {
-	switch {
-	case len(h.Name) > MaxName || len(h.Linkname) > MaxName:
-		return "", flawf("it has a name of more than %d bytes", MaxName)
-	case strings.Contains(h.Name, "\x00") || strings.Contains(h.Linkname, "\x00"):
-		return "", flaw("it has a name with a NUL in it")
-	case hasDots(h.Name):
-		return "", flawf("%s leads out of the image", policy.Printable(h.Name))
-	case h.Typeflag == tar.TypeLink && hasDots(h.Linkname):
-		return "", flawf("the hard link %s leads out of the image", policy.Printable(h.Name))
-	}
-	name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
-	isDir := h.Typeflag == tar.TypeDir
-	if name == "" {
-		if !isDir {
-			return "", flaw("its root is no directory")
-		}
-		return ".", nil
-	}
-	if !isDir && strings.HasSuffix(h.Name, "/") {
-		return "", flawf("%s is a file to some and a directory to others", policy.Printable(h.Name))
-	}
-	if strings.HasPrefix(path.Dir(name), ".wh.") || strings.Contains(path.Dir(name), "/.wh.") {
-		return "", flawf("%s lies in what some take for a removed directory", policy.Printable(name))
-	}
-	return name, nil
-}
-
-// hasDots reports a component "..", wherever it leads: unpackers clean names, refuse them or follow them.
-func hasDots(name string) bool {
-	return strings.Contains(name, "..") && slices.Contains(strings.Split(name, "/"), "..")
-}
-
 // whiteout notes what an entry removes from the layers below, by the rules of
 // https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#whiteouts
 func (w *walker) whiteout(dir, hidden string) error {
@@ -263,76 +217,6 @@ func (w *walker) placeParents(name string) {
 	}
 }
 
-// file looks at a file's header.
-func (w *walker) file(h *tar.Header, name string) {
-	if isSetuid(h) {
-		w.foundSetuid(h, name)
-	}
-	if h.PAXRecords["SCHILY.xattr.security.capability"] != "" || h.PAXRecords["LIBARCHIVE.xattr.security.capability"] != "" {
-		w.found(policy.CheckCapabilities, name, "", true)
-	}
-	w.worldWritable(h, name)
-	if h.Mode&0o111 != 0 {
-		w.program(name)
-	}
-	if prefix := cacheOf(name); prefix != "" && h.Size > 0 {
-		if w.caches[prefix]++; w.caches[prefix] <= 3 { // there are thousands, and a few say it all
-			w.found(policy.CheckCaches, name, "", true)
-		}
-	}
-}
-
-// isSetuid reports that a file runs as its owner or group. Setgid without the right to execute is an old kind of lock.
-func isSetuid(h *tar.Header) bool { return h.Mode&0o4000 != 0 || h.Mode&0o2010 == 0o2010 }
-
-func (w *walker) foundSetuid(h *tar.Header, name string) {
-	what := fmt.Sprintf("setuid, user %d", h.Uid)
-	if h.Mode&0o4000 == 0 {
-		what = fmt.Sprintf("setgid, group %d", h.Gid)
-	}
-	if w.found(policy.CheckSetuid, name, what, true) {
-		w.setuid[name] = true
-	}
-}
-
-func (w *walker) worldWritable(h *tar.Header, name string) {
-	if h.Mode&0o002 != 0 && (h.Typeflag != tar.TypeDir || h.Mode&0o1000 == 0) {
-		w.found(policy.CheckWorldWritable, name, "", true)
-	}
-}
-
-var (
-	programs = map[string]string{
-		"ash": "shell", "bash": "shell", "busybox": "shell", "csh": "shell", "dash": "shell", "fish": "shell", "ksh": "shell", "mksh": "shell",
-		"rbash": "shell", "sh": "shell", "tcsh": "shell", "zsh": "shell", "pwsh": "shell", "toybox": "shell",
-		"apk": "package manager", "apt": "package manager", "apt-get": "package manager", "dnf": "package manager", "dnf5": "package manager",
-		"dpkg": "package manager", "microdnf": "package manager", "opkg": "package manager", "pacman": "package manager",
-		"rpm": "package manager", "tdnf": "package manager", "yum": "package manager", "zypper": "package manager",
-	}
-	programDirs = map[string]bool{".": true, "bin": true, "sbin": true, "busybox": true}
-)
-
-// program notes shells and package managers.
-func (w *walker) program(name string) {
-	if kind := programs[path.Base(name)]; kind != "" && programDirs[path.Base(path.Dir(name))] {
-		w.found(policy.CheckMinimal, name, kind, true)
-	}
-}
-
-// cachePrefixes are where package managers keep what nobody needs at run time.
-var cachePrefixes = []string{
-	"var/lib/apt/lists/", "var/cache/apt/", "var/cache/apk/", "var/cache/dnf/", "var/cache/yum/", "var/cache/zypp/",
-	"var/cache/libdnf5/", "root/.cache/pip/", "root/.npm/_cacache/", "root/.cache/go-build/", "usr/local/share/.cache/yarn/",
-}
-
-func cacheOf(name string) string {
-	i := slices.IndexFunc(cachePrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
-	if base := path.Base(name); i < 0 || base == "lock" || base == "auxfiles" {
-		return ""
-	}
-	return cachePrefixes[i]
-}
-
 func (w *walker) symlink(h *tar.Header, name string) error {
 	w.program(name)
 	if !strings.HasPrefix(h.Linkname, "/") {
@@ -359,94 +243,6 @@ func (w *walker) hardlink(h *tar.Header, name string) error {
 		}
 	}
 	return nil
-}
-
-// read reads a file to its end: for secrets, and to keep the few that matter.
-func (w *walker) read(h *tar.Header, name string) error {
-	if h.Size == 0 && !isKept(name) {
-		return nil
-	}
-	var file io.Reader = w.tar
-	if w.toc != nil {
-		file = w.toc.content(h, name, file)
-	}
-	if h.Mode&0o111 != 0 {
-		head := make([]byte, elfHead)
-		n, err := io.ReadFull(file, head)
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return err
-		}
-		w.machine(name, head[:n])
-		file = io.MultiReader(bytes.NewReader(head[:n]), file)
-	}
-	kept := new(bytes.Buffer)
-	if isKept(name) {
-		file = io.TeeReader(file, &limited{kept, keepAtMost(name)})
-	}
-	lines := 0
-	err := w.secrets.scan(name, file, func(rule string, line int) {
-		if lines++; lines <= 8 { // of one file
-			w.found(policy.CheckSecrets, name, fmt.Sprintf("%s in line %d", rule, line), false)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	if isKept(name) {
-		w.files[name] = kept.Bytes()
-		w.oddAccounts = w.oddAccounts || isAccounts(name) && h.Size > maxAccounts
-	}
-	return nil
-}
-
-// elfHead is as much of an ELF file as says which machine it is for.
-const elfHead = 20
-
-// machine notes which machine a program is for. A hard link to it is another name, of which it is not said.
-func (w *walker) machine(name string, head []byte) {
-	delete(w.machines, w.hash(name)) // of a file that was there before
-	if len(head) < elfHead || string(head[:4]) != elf.ELFMAG {
-		return
-	}
-	var order binary.ByteOrder = binary.LittleEndian
-	if elf.Data(head[elf.EI_DATA]) == elf.ELFDATA2MSB {
-		order = binary.BigEndian
-	}
-	w.machines[w.hash(name)] = elf.Machine(order.Uint16(head[18:]))
-}
-
-// The files whose content is kept.
-const (
-	passwdFile   = "etc/passwd"
-	groupFile    = "etc/group"
-	releaseFile  = "etc/os-release"
-	releaseFile2 = "usr/lib/os-release"
-)
-
-func isAccounts(name string) bool { return name == passwdFile || name == groupFile }
-
-func isKept(name string) bool {
-	return isAccounts(name) || name == releaseFile || name == releaseFile2
-}
-
-func keepAtMost(name string) int {
-	if isAccounts(name) {
-		return maxAccounts
-	}
-	return maxRelease
-}
-
-// limited takes only the beginning of what is written.
-type limited struct {
-	to   *bytes.Buffer
-	left int
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	n := min(len(p), l.left)
-	l.left -= n
-	l.to.Write(p[:n])
-	return len(p), nil
 }
 
 // found keeps a finding, unless there are too many of its kind: then they are counted.

@@ -3,13 +3,10 @@ package scan
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,7 +15,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/policy"
-	"github.com/sealgate/sealgate/policy/strictjson"
 	"github.com/sealgate/sealgate/verifier/predicate"
 )
 
@@ -169,21 +165,17 @@ func (c *Command) scan(ctx context.Context, image Image) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("ask for its version: %w", err)
 	}
-	folder, done, err := c.Workplace.Folder()
+	folder, done, err := c.Workplace.LayOut(ctx, c.Blobs, image)
 	if err != nil {
-		return Report{}, fmt.Errorf("make room: %w", err)
+		return Report{}, err
 	}
 	defer done()
-	layout := filepath.Join(folder, "layout")
-	if err := WriteLayout(ctx, layout, c.Blobs, image); err != nil {
-		return Report{}, fmt.Errorf("fetch the image: %w", err)
-	}
 
 	out := filepath.Join(folder, "out")
 	if err := os.Mkdir(out, 0o700); err != nil {
 		return Report{}, err
 	}
-	words := strings.NewReplacer(LayoutWord, layout, ReportWord, filepath.Join(out, "report"), SBOMWord, filepath.Join(out, "sbom"))
+	words := strings.NewReplacer(LayoutWord, filepath.Join(folder, LayoutName), ReportWord, filepath.Join(out, "report"), SBOMWord, filepath.Join(out, "sbom"))
 	var argv []string
 	for _, word := range c.Argv {
 		argv = append(argv, words.Replace(word))
@@ -290,271 +282,4 @@ func readFile(dir, name string, read func(io.Reader) error) error {
 		return fmt.Errorf("its %s has more than %d bytes", name, MaxReport)
 	}
 	return read(file)
-}
-
-// versionInfo is what a program says of itself.
-type versionInfo struct {
-	scanner  string
-	database time.Time
-	edition  string
-}
-
-// versionFor is how long a version is believed.
-const versionFor = 15 * time.Second
-
-// undatedFor is how long a scanner without a version command is believed to be the same.
-const undatedFor = 10 * time.Minute
-
-// Edition implements [Scanner].
-func (c *Command) Edition(ctx context.Context) (string, error) {
-	version, err := c.ask(ctx)
-	return version.edition, err
-}
-
-// ask asks the program for its version, from time to time.
-func (c *Command) ask(ctx context.Context) (versionInfo, error) {
-	if len(c.CommandOptions.Version) == 0 {
-		return versionInfo{edition: time.Now().Truncate(undatedFor).UTC().Format(time.RFC3339)}, nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if time.Since(c.asked) < versionFor {
-		return c.version, nil
-	}
-	folder, done, err := c.Workplace.Folder()
-	if err != nil {
-		return versionInfo{}, err
-	}
-	defer done()
-	var raw []byte
-	err = c.run(ctx, folder, c.asks, c.CommandOptions.Version, maxVersion, func(stdout io.Reader) error {
-		raw, err = io.ReadAll(stdout)
-		return err
-	})
-	if err != nil {
-		return versionInfo{}, err
-	}
-	if c.version, err = readVersion(raw); err != nil {
-		return versionInfo{}, err
-	}
-	c.asked = time.Now()
-	return c.version, nil
-}
-
-// readVersion reads `trivy version -f json` and `grype db status -o json`.
-func readVersion(raw []byte) (versionInfo, error) {
-	var said struct {
-		Version  string `json:"Version"` // Trivy's
-		Built    string `json:"built"`   // Grype's
-		Valid    *bool  `json:"valid"`
-		Database struct {
-			Updated string `json:"UpdatedAt"`
-		} `json:"VulnerabilityDB"`
-	}
-	if err := strictjson.Decode(raw, &said); err != nil {
-		return versionInfo{}, fmt.Errorf("what it says of its version cannot be read: %w", err)
-	}
-	if said.Valid != nil && !*said.Valid {
-		return versionInfo{}, errors.New("it says that its database is not valid")
-	}
-	sum := sha256.Sum256(raw)
-	v := versionInfo{scanner: said.Version, edition: hex.EncodeToString(sum[:12])}
-	for _, text := range []string{said.Built, said.Database.Updated} {
-		if text == "" {
-			continue
-		}
-		at, err := time.Parse(time.RFC3339, text)
-		if err != nil {
-			return versionInfo{}, fmt.Errorf("its database is of %.60q, which is no time", text)
-		}
-		v.database = older(v.database, at.UTC())
-	}
-	return v, nil
-}
-
-// older is the earlier of two times of which one may be unknown.
-func older(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
-
-// run runs a program in a folder and hands its standard output to read. Whatever its exit status is: what it printed says
-// whether it did its work, unless something ended it.
-func (c *Command) run(ctx context.Context, folder, path string, argv []string, limit int64, read func(io.Reader) error) error {
-	program, err := c.open(path)
-	if err != nil {
-		return err
-	}
-	defer program.Close()
-	env := append([]string{"PATH=" + Path}, c.Environment...)
-	for name, dir := range map[string]string{"HOME": "home", "TMPDIR": "tmp", "": "cwd"} {
-		path := filepath.Join(folder, dir)
-		if err := os.MkdirAll(path, 0o700); err != nil {
-			return err
-		}
-		if name != "" {
-			env = append(env, name+"="+path)
-		}
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	cmd, err := c.confined(ctx, folder, program, argv)
-	if err != nil {
-		return err
-	}
-	cmd.Env, cmd.Dir = env, filepath.Join(folder, "cwd")
-	complaint := &tail{}
-	cmd.Stderr = complaint
-	stdout, err := pipeTo(cmd)
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return cause // before it began
-	}
-	if err != nil {
-		return err
-	}
-	defer stdout.Close()
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		c.watchDisk(ctx, folder, cancel)
-	}()
-	done := make(chan error, 1)
-	go func() {
-		err := read(&capped{stdout, limit})
-		if err != nil {
-			time.AfterFunc(grace, func() { cancel(err) }) // it may say itself why it ends
-		}
-		done <- err
-	}()
-
-	waitErr := cmd.Wait()
-	_ = stdout.SetReadDeadline(time.Now().Add(grace)) // somebody else may hold its other end
-	readErr := <-done
-	cause := context.Cause(ctx)
-	cancel(nil)
-	<-watched
-
-	exit, _ := errors.AsType[*exec.ExitError](waitErr)
-	var status syscall.WaitStatus
-	if exit != nil {
-		status, _ = exit.Sys().(syscall.WaitStatus)
-	}
-	switch {
-	case cause != nil && cause != readErr:
-		return fmt.Errorf("%w%s", cause, complaint.said())
-	case cause == nil && status.Signaled():
-		return fmt.Errorf("it was ended by a signal (%s)%s", status.Signal(), complaint.said())
-	case readErr != nil && exit != nil && !status.Signaled():
-		return fmt.Errorf("%w (exit status %d)%s", readErr, status.ExitStatus(), complaint.said())
-	case readErr != nil:
-		return fmt.Errorf("%w%s", readErr, complaint.said())
-	case waitErr != nil && exit == nil:
-		return waitErr
-	}
-	return nil
-}
-
-// grace is how long a program has to end by itself, and its pipes to empty.
-const grace = 500 * time.Millisecond
-
-// pipeTo starts a program and returns its standard output.
-func pipeTo(cmd *exec.Cmd) (*os.File, error) {
-	out, in, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stdout = in
-	err = cmd.Start()
-	_ = in.Close()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start it: %w", err), out.Close())
-	}
-	return out, nil
-}
-
-// watchDisk ends a program that fills the disk.
-func (c *Command) watchDisk(ctx context.Context, folder string, end context.CancelCauseFunc) {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if used(folder, "layout") > c.Limits.Scratch {
-				end(fmt.Errorf("it wrote more than %d bytes to disk", c.Limits.Scratch))
-				return
-			}
-		}
-	}
-}
-
-// used is how much lies in a directory, except one folder at its top.
-func used(dir, except string) (sum int64) {
-	_ = filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
-		if err != nil {
-			return nil // it was removed meanwhile
-		}
-		if entry.IsDir() && path == filepath.Join(dir, except) {
-			return filepath.SkipDir
-		}
-		if info, err := entry.Info(); err == nil {
-			if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-				sum += stat.Blocks * 512
-			}
-		}
-		return nil
-	})
-	return sum
-}
-
-// removeAll removes a folder, whatever modes the program gave to what is in it.
-func removeAll(folder string) {
-	if os.RemoveAll(folder) == nil {
-		return
-	}
-	_ = filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
-		if entry != nil && entry.IsDir() {
-			_ = os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	_ = os.RemoveAll(folder) // what is left goes with the next start
-}
-
-// capped fails where there is more than a limit.
-type capped struct {
-	from io.Reader
-	left int64
-}
-
-func (c *capped) Read(p []byte) (int, error) {
-	n, err := c.from.Read(p)
-	if c.left -= int64(n); c.left < 0 {
-		return 0, errors.New("it printed too much")
-	}
-	return n, err
-}
-
-// tail keeps the end of what is written to it.
-type tail struct{ end []byte }
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.end = append(t.end, p...)
-	if over := len(t.end) - maxComplaint; over > 0 {
-		t.end = append(t.end[:0], t.end[over:]...)
-	}
-	return len(p), nil
-}
-
-// said is the last line, for the log.
-func (t *tail) said() string {
-	lines := strings.Split(strings.TrimSpace(string(t.end)), "\n")
-	last := policy.Printable(lines[len(lines)-1])
-	if last == "" {
-		return ""
-	}
-	return "; it said: " + last
 }
