@@ -23,6 +23,9 @@ type Image struct {
 	// layers are true was made sure of where layers or sizes were asked for.
 	Bytes int64
 
+	// BaseClaim is what the manifest's annotations say that it stands on.
+	BaseClaim BaseClaim
+
 	// Account is who the configuration's User is, where that was asked for and takes more than its text; else nil.
 	Account *Account
 
@@ -141,6 +144,8 @@ const (
 	CheckHistory       Check = "history"
 	CheckLabels        Check = "labels"
 	CheckBase          Check = "base"
+	CheckBaseClaim     Check = "base_claim"
+	CheckAge           Check = "age"
 )
 
 // ErrUnfinished is in the error of an inspection or a scan that goes on after its caller stopped waiting. Asked again, it
