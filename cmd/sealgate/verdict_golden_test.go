@@ -286,7 +286,7 @@ func anInspection() inspection {
 func TestEveryCommandWithAResultPrintsJSON(t *testing.T) {
 	t.Parallel()
 	without := []string{ // what they print is no result, or of a format of its own
-		"sealgate", "sealgate serve", "sealgate demo", "sealgate keys", "sealgate config", "sealgate config schema", "sealgate clients",
+		"sealgate", "sealgate serve", "sealgate demo", "sealgate keys", "sealgate config", "sealgate config schema", "sealgate clients", "sealgate bases",
 	}
 	var walk func(cmd *cobra.Command)
 	walk = func(cmd *cobra.Command) {
