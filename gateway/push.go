@@ -33,6 +33,9 @@ func (g *Gateway) pushManifest(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if !x.rule.AllowsPush() && !x.signs { // before anything is read for it
+		return g.enforce(x, ledger.Push, m.Digest, judgement{verdict: x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, policy.Image{}, g.clock.now())})
+	}
 	if of, list, ok := evidenceSubject(x.t.Tag); ok {
 		return g.pushEvidenceTag(ctx, x, m, of, list)
 	}
@@ -43,6 +46,9 @@ func (g *Gateway) pushManifest(x *exchange) error {
 	defer give()
 	if x.signsOnly && (!m.IsEvidence() || x.t.Tag != "") { // a tag would name a signature where an image was
 		return g.refuseBeyondSigning(x, policy.Push)
+	}
+	if m.Subject != nil {
+		defer g.arrivals.begin(policy.Subject{Repo: x.t.Repo, Digest: m.Subject.Digest})()
 	}
 	if m.IsEvidence() {
 		return g.pushEvidence(ctx, x, m)

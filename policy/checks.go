@@ -97,6 +97,16 @@ var checks = []check{
 		holds: "it has", one: "a shell or package manager", many: "shells and package managers",
 		fix: "copy the program into an image without them in the last stage, such as FROM scratch or a distroless base",
 	}, {
+		name: CheckProfile, code: AnotherProfile, needs: ofLayers,
+		action: func(d *ImageDocument) *string {
+			if d.Profile == nil {
+				return nil
+			}
+			return &d.Profile.OnMiss
+		},
+		why: (*Rule).whyProfile,
+		fix: "copy the program into an image of such a kind in the last stage, such as FROM scratch or a distroless base",
+	}, {
 		name: CheckCaches, code: PackageCaches, needs: ofLayers, action: func(d *ImageDocument) *string { return &d.Caches },
 		holds: "it carries", one: "a leftover of a package manager", many: "leftovers of package managers",
 		fix: "remove them in the RUN step that makes them, or mount them: RUN --mount=type=cache",
@@ -169,7 +179,7 @@ func (r *Rule) compileImage(image *ImageDocument, known Known, fault func(path, 
 			continue
 		}
 		key, standard := path+"."+string(c.name), allow
-		if c.name == CheckBase || c.name == CheckLabels || c.name == CheckAge {
+		if slices.Contains([]Check{CheckBase, CheckLabels, CheckAge, CheckProfile}, c.name) {
 			key, standard = key+".on_miss", deny
 		}
 		switch *action {
@@ -188,6 +198,9 @@ func (r *Rule) compileImage(image *ImageDocument, known Known, fault func(path, 
 		if i := slices.Index(labels.Required, ""); i >= 0 {
 			fault(fmt.Sprintf("%s.labels.required[%d]", path, i), "is empty")
 		}
+	}
+	if image.Profile != nil {
+		compileProfile(image.Profile, fault)
 	}
 	if image.Base != nil {
 		r.compileBase(image.Base, known, fault)

@@ -60,7 +60,7 @@ func TestEachCheckRefusesWhatItFinds(t *testing.T) {
 		"a device":                  {found(CheckDevices, "a", ""), "DEVICE_FILES", "it has a device file: a"},
 		"an odd path":               {found(CheckPaths, "a", "there twice"), "ODD_PATHS", "it has an odd name: a (there twice)"},
 		"a writable file":           {found(CheckWorldWritable, "a", ""), "WORLD_WRITABLE", "everybody may change a file: a"},
-		"a shell":                   {found(CheckMinimal, "bin/sh", "shell"), "NOT_MINIMAL", "it has a shell or package manager: bin/sh (shell)"},
+		"a shell":                   {found(CheckMinimal, "bin/sh", "shell"), "NOT_MINIMAL ANOTHER_PROFILE", "it has a shell or package manager: bin/sh (shell)"},
 		"a cache":                   {found(CheckCaches, "a", ""), "PACKAGE_CACHES", "it carries a leftover of a package manager: a"},
 		"a port":                    {configured(CheckPorts, "config.ExposedPorts 22/tcp"), "SENSITIVE_PORTS", "it exposes a port of remote administration: config.ExposedPorts 22/tcp"},
 		"a volume":                  {configured(CheckVolumes, "config.Volumes /etc"), "SENSITIVE_VOLUMES", "it declares a volume over the system: config.Volumes /etc"},
@@ -93,7 +93,7 @@ func TestEachCheckRefusesWhatItFinds(t *testing.T) {
 		"scratch":                    {func(i *Image) { *i.Content = Content{DiffIDs: i.Content.DiffIDs[1:]} }, "", ""},
 		"scratch with a shell": {func(i *Image) {
 			*i.Content = Content{Findings: []ImageFinding{{Check: CheckMinimal, Path: "bin/sh"}}}
-		}, "UNAPPROVED_BASE NOT_MINIMAL", ""},
+		}, "UNAPPROVED_BASE NOT_MINIMAL ANOTHER_PROFILE", ""},
 		"a flaw":        {func(i *Image) { i.Content.Flaws = []Flaw{{debian, "it is encrypted"}} }, "UNINSPECTABLE", "layer sha256:" + debian.Encoded()[:12] + " cannot be inspected: it is encrypted"},
 		"a flaw of all": {func(i *Image) { i.Content.Flaws = []Flaw{{"", "it has 128 layers"}} }, "UNINSPECTABLE", "it cannot be inspected: it has 128 layers"},
 		"a flaw, and all else": {func(i *Image) {
@@ -206,6 +206,8 @@ func TestARuleNeedsWhatItsChecksLookAt(t *testing.T) {
 		"labels, allowed": {ImageDocument{Labels: &LabelsDocument{Required: []string{"a"}, OnMiss: "allow"}}, ImageNeeds{}},
 		"secrets":         {ImageDocument{Secrets: "warn"}, ImageNeeds{Config: true, Layers: true}},
 		"setuid":          {ImageDocument{Setuid: "deny"}, ImageNeeds{Layers: true}},
+		"a profile":       {ImageDocument{Profile: &ProfileDocument{Any: []string{"alpine"}}}, ImageNeeds{Layers: true}},
+		"files":           {ImageDocument{MaxFiles: 1}, ImageNeeds{Layers: true}},
 		"a base":          {ImageDocument{Base: &BaseDocument{Scratch: true}}, ImageNeeds{Layers: true}},
 		"a claim":         {ImageDocument{BaseClaim: "warn", Base: &BaseDocument{Approved: "bases.yaml", OnMiss: "allow"}}, ImageNeeds{Config: true, Layers: true}},
 		"an age":          {ImageDocument{Age: &AgeDocument{Max: time.Hour}}, ImageNeeds{Config: true}},

@@ -249,6 +249,9 @@ type ImageDocument struct {
 	// Labels are what an image must say about itself.
 	Labels *LabelsDocument `mapstructure:"labels"`
 
+	// Profile wants a kind of small image.
+	Profile *ProfileDocument `mapstructure:"profile"`
+
 	// Base wants an approved base image.
 	Base *BaseDocument `mapstructure:"base"`
 
@@ -266,12 +269,25 @@ type ImageDocument struct {
 
 	// MaxLayers bounds the number of layers. Default 127, which is what storage drivers can stack.
 	MaxLayers int `mapstructure:"max_layers"`
+
+	// MaxFiles bounds the number of files, directories and links in all layers together. Default 0, no bound but the million
+	// that are read.
+	MaxFiles int64 `mapstructure:"max_files"`
 }
 
 // LabelsDocument names labels.
 type LabelsDocument struct {
 	// Required are labels of the image's configuration that must be there and not empty.
 	Required []string `mapstructure:"required"`
+
+	// OnMiss is allow, warn or deny. Default deny.
+	OnMiss string `mapstructure:"on_miss"`
+}
+
+// ProfileDocument names kinds of small images.
+type ProfileDocument struct {
+	// Any lists profiles of which the image has to be one: scratch, distroless, wolfi, alpine, no_shell, no_package_manager.
+	Any []string `mapstructure:"any"`
 
 	// OnMiss is allow, warn or deny. Default deny.
 	OnMiss string `mapstructure:"on_miss"`
@@ -450,6 +466,11 @@ func (d ImageDocument) clone() ImageDocument {
 		labels := *d.Labels
 		labels.Required = slices.Clone(labels.Required)
 		d.Labels = &labels
+	}
+	if d.Profile != nil {
+		profile := *d.Profile
+		profile.Any = slices.Clone(profile.Any)
+		d.Profile = &profile
 	}
 	if d.Base != nil {
 		base := *d.Base

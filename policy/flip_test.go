@@ -347,6 +347,10 @@ func allFlips() map[string]decisive {
 			func(d *ImageDocument) { d.Labels.Required[0] = "owner" }),
 		"push.image.labels.on_miss": image(ImageDocument{Labels: &LabelsDocument{Required: []string{"owner"}, OnMiss: "warn"}}, MissingLabels, nil,
 			func(d *ImageDocument) { d.Labels.OnMiss = "deny" }),
+		"push.image.profile.any": image(ImageDocument{Profile: &ProfileDocument{Any: []string{"distroless"}}}, AnotherProfile, nil,
+			func(d *ImageDocument) { d.Profile.Any[0] = "scratch" }),
+		"push.image.profile.on_miss": image(ImageDocument{Profile: &ProfileDocument{Any: []string{"scratch"}, OnMiss: "warn"}}, AnotherProfile, nil,
+			func(d *ImageDocument) { d.Profile.OnMiss = "deny" }),
 		"push.image.base.approved": image(ImageDocument{Base: &BaseDocument{Approved: "bases.yaml", Scratch: true}}, UnapprovedBase, nil,
 			func(d *ImageDocument) { d.Base.Approved = "" }),
 		"push.image.base.max_age": image(ImageDocument{Base: &BaseDocument{Approved: "bases.yaml", MaxAge: 120 * time.Hour}}, UnapprovedBase, nil,
@@ -366,6 +370,7 @@ func allFlips() map[string]decisive {
 		"push.image.exceptions[].until":  excepted(func(e *ExceptionDocument) { e.Until = "2026-11-23" }),
 		"push.image.exceptions[].reason": {never: "a reason is for whoever reviews the policy"},
 		"push.image.max_bytes":           image(ImageDocument{MaxBytes: 100}, TooLarge, nil, func(d *ImageDocument) { d.MaxBytes = 99 }),
+		"push.image.max_files":           image(ImageDocument{MaxFiles: 7}, TooManyFiles, nil, func(d *ImageDocument) { d.MaxFiles = 6 }),
 		"push.image.max_layers":          image(ImageDocument{MaxLayers: 2}, TooManyLayers, nil, func(d *ImageDocument) { d.MaxLayers = 1 }),
 	}
 }

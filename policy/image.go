@@ -92,6 +92,9 @@ type Content struct {
 	Program  string
 	Programs []string
 
+	// Entries counts files, directories and links of all layers, also those that a later layer hides.
+	Entries int64
+
 	// Findings are what checks found, in the order of the layers.
 	Findings []ImageFinding
 
@@ -119,6 +122,7 @@ type ImageFinding struct {
 	Path  string        // of a file without a slash in front, or a part of the configuration such as "config.Env NPM_TOKEN"
 	Layer digest.Digest // that holds it; empty for the configuration
 	What  string        // for a person, such as "github-token in line 3"; empty where the path says all
+	Kind  ProgramKind   // of what CheckMinimal finds
 }
 
 // Check names a check of an image: its key under push.image, and what an exception calls it.
@@ -146,6 +150,7 @@ const (
 	CheckBase          Check = "base"
 	CheckBaseClaim     Check = "base_claim"
 	CheckAge           Check = "age"
+	CheckProfile       Check = "profile"
 )
 
 // ErrUnfinished is in the error of an inspection or a scan that goes on after its caller stopped waiting. Asked again, it

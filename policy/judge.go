@@ -244,5 +244,12 @@ func (r *Rule) JudgeImage(s Subject, image Image, at time.Time) Verdict {
 			Fix: "use a smaller base image and a multi-stage build",
 		})
 	}
+	if content := image.Content; limits.MaxFiles > 0 && content != nil && content.Entries > limits.MaxFiles {
+		reasons = append(reasons, Reason{
+			Code: TooManyFiles, Requirement: fmt.Sprintf("image max_files %d", limits.MaxFiles), Subject: s.Digest.String(),
+			Why: fmt.Sprintf("it has %d files, directories and links, %d are allowed", content.Entries, limits.MaxFiles),
+			Fix: "use a smaller base image and a multi-stage build",
+		})
+	}
 	return verdict(reasons, warnings)
 }

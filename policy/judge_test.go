@@ -220,6 +220,10 @@ func TestImagesAreCheckedOnTheWayIn(t *testing.T) {
 		"any size by default":           {ImageDocument{}, Image{Bytes: 1 << 62}, "", ""},
 		"as many bytes as allowed":      {ImageDocument{MaxBytes: 100}, Image{Bytes: 100}, "", ""},
 		"a byte more":                   {ImageDocument{MaxBytes: 100}, Image{Bytes: 101}, "IMAGE_TOO_LARGE", ""},
+		"any number of files":           {ImageDocument{}, Image{Runnable: true, Content: &Content{Entries: 1 << 40}}, "", ""},
+		"as many files as allowed":      {ImageDocument{MaxFiles: 9}, Image{Runnable: true, Content: &Content{Entries: 9}}, "", ""},
+		"a file more":                   {ImageDocument{MaxFiles: 9}, Image{Runnable: true, Content: &Content{Entries: 10}}, "TOO_MANY_FILES", ""},
+		"files that nobody counted":     {ImageDocument{MaxFiles: 9}, Image{Runnable: true}, "UNINSPECTABLE", ""},
 		"everything at once": {
 			ImageDocument{NonRoot: "deny", MaxBytes: 1, MaxLayers: 1}, Image{Runnable: true, User: "root", Bytes: 2, Layers: 2},
 			"RUNS_AS_ROOT TOO_MANY_LAYERS IMAGE_TOO_LARGE", "",

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/safefile"
 )
 
 // baseList is a file that lists approved base images, as push.image.base.approved names it.
@@ -94,7 +95,7 @@ func readBases(l *Loaded) (map[string][]policy.Base, Problems) {
 }
 
 func readBaseList(file string) ([]policy.Base, error) {
-	raw, err := readBounded(file, maxBaseList, 0)
+	raw, err := safefile.Read(file, maxBaseList, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/safefile"
 	"github.com/spf13/cobra"
 )
 
@@ -307,7 +308,7 @@ func listBases(source *configSource, args []string) (result listedBases, err err
 		return result, err
 	}
 	for _, file := range files {
-		raw, err := readBounded(file, maxBaseList, 0)
+		raw, err := safefile.Read(file, maxBaseList, 0)
 		if err != nil {
 			return result, &exitError{exitUsage, fmt.Errorf("%s cannot be read: %w", file, err)}
 		}

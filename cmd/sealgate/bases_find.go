@@ -73,7 +73,9 @@ func (f baseFinder) platforms(ctx context.Context, repo string, index *manifest.
 	if omitted > 0 {
 		return nil, fmt.Errorf("index %s lists more than %d manifests", index.Digest, maxPlatforms)
 	}
-	listed = slices.DeleteFunc(listed, func(d ocispec.Descriptor) bool { return d.Platform != nil && !isWanted(platformName(d.Platform), wanted) })
+	listed = slices.DeleteFunc(listed, func(d ocispec.Descriptor) bool {
+		return d.Platform != nil && !isWanted(platformName(d.Platform), wanted)
+	})
 
 	found := make([][]pinnedImage, len(listed))
 	var mu sync.Mutex // guards failures

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealgate/sealgate/safefile"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -67,7 +68,7 @@ func (r *refresher) refresh(ctx context.Context, file string, keep time.Duration
 		result.err, result.Error = err, err.Error()
 		return result
 	}
-	raw, err := readBounded(file, maxBaseList, 0)
+	raw, err := safefile.Read(file, maxBaseList, 0)
 	if err != nil {
 		return fail(&exitError{exitUsage, fmt.Errorf("%s cannot be read: %w", file, err)})
 	}
@@ -347,7 +348,7 @@ func replaceFile(file string, before, after []byte) error {
 		return err
 	}
 
-	now, err := readBounded(target, maxBaseList, 0)
+	now, err := safefile.Read(target, maxBaseList, 0)
 	if err != nil {
 		return err
 	}

@@ -93,12 +93,7 @@ func (v *validator) scanners(c *Config) {
 		if s.Timeout != 0 && (s.Timeout < 10*time.Second || s.Timeout > time.Hour) {
 			v.add(at+".timeout", "must be between 10s and 1h")
 		}
-		kinds := 0
-		for _, set := range []bool{s.Exec != nil, s.Harbor != nil, s.Embedded != nil} {
-			if set {
-				kinds++
-			}
-		}
+		kinds := howMany(s.Exec != nil, s.Harbor != nil, s.Embedded != nil)
 		switch {
 		case kinds > 1:
 			v.add(at, "has more than one of embedded, exec and harbor; they contradict each other")
@@ -179,7 +174,7 @@ func (b *builder) openScanner(l *Loaded, s Scanner, blobs scan.Blobs, made *buil
 			made.warn("a scanner is not pinned: whatever lies at its path is run", "scanner", s.Name)
 		}
 	}
-	return embedded.Compared{Scanner: command, Blobs: blobs, Workplace: b.workplace, Version: thisBuild().Version}, "", nil
+	return embedded.Compared{Scanner: command, Blobs: blobs, Workplace: b.workplace, Version: thisBuild().Version, Timeout: s.Timeout}, "", nil
 }
 
 // secrets are the files and directories that a scanner must not see.

@@ -164,20 +164,7 @@ func TestThreat118_ForgedTokensAreNobodys(t *testing.T) {
 	}
 	kid := key.Key.KeyID
 	sign := func(alg jose.SignatureAlgorithm, with any, header map[jose.HeaderKey]any, payload []byte) string {
-		t.Helper()
-		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: with}, &jose.SignerOptions{ExtraHeaders: header, EmbedJWK: header["embed"] != nil})
-		if err != nil {
-			t.Fatal(err)
-		}
-		signed, err := signer.Sign(payload)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := signed.CompactSerialize()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return text
+		return signJWT(t, alg, with, header, payload)
 	}
 	byUs := func(change func(map[string]any)) string {
 		next := maps.Clone(content)

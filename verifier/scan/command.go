@@ -165,21 +165,17 @@ func (c *Command) scan(ctx context.Context, image Image) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("ask for its version: %w", err)
 	}
-	folder, done, err := c.Workplace.Folder()
+	folder, done, err := c.Workplace.LayOut(ctx, c.Blobs, image)
 	if err != nil {
-		return Report{}, fmt.Errorf("make room: %w", err)
+		return Report{}, err
 	}
 	defer done()
-	layout := filepath.Join(folder, "layout")
-	if err := WriteLayout(ctx, layout, c.Blobs, image); err != nil {
-		return Report{}, fmt.Errorf("fetch the image: %w", err)
-	}
 
 	out := filepath.Join(folder, "out")
 	if err := os.Mkdir(out, 0o700); err != nil {
 		return Report{}, err
 	}
-	words := strings.NewReplacer(LayoutWord, layout, ReportWord, filepath.Join(out, "report"), SBOMWord, filepath.Join(out, "sbom"))
+	words := strings.NewReplacer(LayoutWord, filepath.Join(folder, LayoutName), ReportWord, filepath.Join(out, "report"), SBOMWord, filepath.Join(out, "sbom"))
 	var argv []string
 	for _, word := range c.Argv {
 		argv = append(argv, words.Replace(word))

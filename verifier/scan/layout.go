@@ -34,11 +34,31 @@ func (w *Workplace) Folder() (folder string, done func(), err error) {
 	return folder, func() { removeAll(folder) }, err
 }
 
-// WriteLayout writes an image as an OCI layout into a directory, which must not be there yet. What is written was hashed: it
+// LayOut returns a folder with an image in it, as an OCI layout that is called [LayoutName]: the one that the image has
+// already, or a new one, which done removes.
+func (w *Workplace) LayOut(ctx context.Context, blobs Blobs, image Image) (folder string, done func(), err error) {
+	if image.Folder != "" {
+		return image.Folder, func() {}, nil
+	}
+	folder, done, err = w.Folder()
+	if err != nil {
+		return "", nil, fmt.Errorf("make room: %w", err)
+	}
+	if err := writeLayout(ctx, filepath.Join(folder, LayoutName), blobs, image); err != nil {
+		done()
+		return "", nil, fmt.Errorf("fetch the image: %w", err)
+	}
+	return folder, done, nil
+}
+
+// LayoutName is what an image's layout is called in its folder.
+const LayoutName = "layout"
+
+// writeLayout writes an image as an OCI layout into a directory, which must not be there yet. What is written was hashed: it
 // is what the manifest names, and no more of it than the manifest says.
 //
 // https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md
-func WriteLayout(ctx context.Context, dir string, blobs Blobs, image Image) error {
+func writeLayout(ctx context.Context, dir string, blobs Blobs, image Image) error {
 	m := image.Manifest
 	if m.IsIndex() {
 		return errors.New("an index is no image")

@@ -40,7 +40,7 @@ func (c *Command) run(ctx context.Context, folder, path string, argv []string, l
 		return err
 	}
 	cmd.Env, cmd.Dir = env, filepath.Join(folder, "cwd")
-	complaint := &tail{}
+	complaint, before := &tail{}, used(folder)
 	cmd.Stderr = complaint
 	stdout, err := pipeTo(cmd)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
@@ -53,7 +53,7 @@ func (c *Command) run(ctx context.Context, folder, path string, argv []string, l
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		c.watchDisk(ctx, folder, cancel)
+		c.watchDisk(ctx, folder, before, cancel)
 	}()
 	done := make(chan error, 1)
 	go func() {
@@ -109,8 +109,8 @@ func pipeTo(cmd *exec.Cmd) (*os.File, error) {
 	return out, nil
 }
 
-// watchDisk ends a program that fills the disk.
-func (c *Command) watchDisk(ctx context.Context, folder string, end context.CancelCauseFunc) {
+// watchDisk ends a program that fills the disk. What lay in its folder before is not its own.
+func (c *Command) watchDisk(ctx context.Context, folder string, before int64, end context.CancelCauseFunc) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -118,7 +118,7 @@ func (c *Command) watchDisk(ctx context.Context, folder string, end context.Canc
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if used(folder, "layout") > c.Limits.Scratch {
+			if used(folder)-before > c.Limits.Scratch {
 				end(fmt.Errorf("it wrote more than %d bytes to disk", c.Limits.Scratch))
 				return
 			}
@@ -126,14 +126,11 @@ func (c *Command) watchDisk(ctx context.Context, folder string, end context.Canc
 	}
 }
 
-// used is how much lies in a directory, except one folder at its top.
-func used(dir, except string) (sum int64) {
-	_ = filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+// used is how much lies in a directory.
+func used(dir string) (sum int64) {
+	_ = filepath.WalkDir(dir, func(_ string, entry os.DirEntry, err error) error {
 		if err != nil {
 			return nil // it was removed meanwhile
-		}
-		if entry.IsDir() && path == filepath.Join(dir, except) {
-			return filepath.SkipDir
 		}
 		if info, err := entry.Info(); err == nil {
 			if stat, ok := info.Sys().(*syscall.Stat_t); ok {

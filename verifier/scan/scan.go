@@ -29,6 +29,11 @@ var ErrUnknown = errors.New("the image could not be scanned")
 type Image struct {
 	Repo     string
 	Manifest *manifest.Manifest
+
+	// Folder is one of a workplace that has the image in it already, for those who read it together. It is theirs to write
+	// into as well, so nobody takes the image's bytes for those that the manifest names without looking. See
+	// [Workplace.LayOut].
+	Folder string
 }
 
 // Report is what a scanner found.

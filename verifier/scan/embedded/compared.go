@@ -1,12 +1,14 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sealgate/sealgate/verifier/scan"
 	"github.com/sealgate/sealgate/verifier/scan/inventory"
@@ -19,11 +21,22 @@ type Compared struct {
 	scan.Scanner
 	Blobs     scan.Blobs
 	Workplace *scan.Workplace
-	Version   string // of this program
+	Version   string        // of this program
+	Timeout   time.Duration // the longest that fetching the image and both looks at it may take, [scan.MaxDuration] by default
 }
 
 // Scan implements [scan.Scanner].
 func (c Compared) Scan(ctx context.Context, image scan.Image) (scan.Report, error) {
+	timeout := cmp.Or(c.Timeout, scan.MaxDuration)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it did not finish in %s", timeout))
+	defer cancel()
+	folder, done, err := c.Workplace.LayOut(ctx, c.Blobs, image)
+	if err != nil {
+		return scan.Report{}, fmt.Errorf("%w: %w", scan.ErrUnknown, err)
+	}
+	defer done()
+	image.Folder = folder // for both, who read at the same time
+
 	var ours *inventory.Inventory
 	var failed error
 	var group sync.WaitGroup

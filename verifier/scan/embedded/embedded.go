@@ -133,16 +133,13 @@ func (s *Scanner) scan(ctx context.Context, image scan.Image) (scan.Report, erro
 
 // take lists an image's packages.
 func take(ctx context.Context, w *scan.Workplace, blobs scan.Blobs, image scan.Image) (*inventory.Inventory, error) {
-	folder, done, err := w.Folder()
+	folder, done, err := w.LayOut(ctx, blobs, image)
 	if err != nil {
-		return nil, fmt.Errorf("make room: %w", err)
+		return nil, err
 	}
 	defer done()
-	layout := filepath.Join(folder, "layout")
-	if err := scan.WriteLayout(ctx, layout, blobs, image); err != nil {
-		return nil, fmt.Errorf("fetch the image: %w", err)
-	}
-	return inventory.Taker{Directory: folder}.Take(ctx, inventory.Image{Layout: layout, Manifest: image.Manifest.Digest})
+	at := inventory.Image{Layout: filepath.Join(folder, scan.LayoutName), Manifest: image.Manifest.Digest}
+	return inventory.Taker{Directory: folder}.Take(ctx, at)
 }
 
 // describeIn lists an image's packages in a report, and writes the bills of materials that it does not have.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -57,7 +58,7 @@ func BenchmarkTake(b *testing.B) {
 		}
 	})
 	b.Run("inspection", func(b *testing.B) {
-		raw, err := os.ReadFile(i.blob(i.Manifest))
+		raw, err := os.ReadFile(filepath.Join(i.Layout, blob(i.Manifest)))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -79,11 +80,11 @@ func BenchmarkTake(b *testing.B) {
 type blobs struct{ Image }
 
 func (b blobs) Blob(_ context.Context, _ string, d digest.Digest, _ int64) ([]byte, error) {
-	return os.ReadFile(b.blob(d))
+	return os.ReadFile(filepath.Join(b.Layout, blob(d)))
 }
 
 func (b blobs) OpenBlob(_ context.Context, _ string, d digest.Digest) (io.ReadCloser, int64, error) {
-	f, err := os.Open(b.blob(d))
+	f, err := os.Open(filepath.Join(b.Layout, blob(d)))
 	if err != nil {
 		return nil, 0, err
 	}

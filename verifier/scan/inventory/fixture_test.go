@@ -112,7 +112,7 @@ type layout struct {
 func (l layout) blob(mediaType string, raw []byte) ocispec.Descriptor {
 	l.t.Helper()
 	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
-	at := Image{Layout: l.dir}.blob(d.Digest)
+	at := filepath.Join(l.dir, blob(d.Digest))
 	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
 		l.t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // ErrUnknown is in every error that says: nobody can tell what is in the image. Any error that is not the image's own fault,
@@ -31,9 +32,9 @@ type Image struct {
 	Manifest digest.Digest // of one image, never of an index
 }
 
-// blob is where a blob lies.
-func (i Image) blob(d digest.Digest) string {
-	return filepath.Join(i.Layout, "blobs", d.Algorithm().String(), d.Encoded())
+// blob is where a blob lies in the layout.
+func blob(d digest.Digest) string {
+	return filepath.Join(ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
 // Inventory is what is in an image. It is in a fixed order: the same image has the same inventory.

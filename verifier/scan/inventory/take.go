@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
@@ -75,7 +77,7 @@ func (i Image) open(limits Limits) (*request, []*os.File, error) {
 	}
 	var layers []*os.File
 	for _, d := range m.Layers {
-		f, err := os.Open(i.blob(d.Digest))
+		f, err := i.openBlob(d.Digest)
 		if err != nil {
 			return nil, layers, err
 		}
@@ -97,12 +99,30 @@ func typeOf(raw []byte) string {
 
 const manifestLimit = 4 << 20
 
+// openBlob opens a blob's file, and nothing that it leads to: a scanner that reads the same layout may have put there a pipe
+// that waits for its other end, or a link to what only the gateway may read.
+func (i Image) openBlob(d digest.Digest) (*os.File, error) {
+	root, err := os.OpenRoot(i.Layout)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(blob(d), os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	if stat, err := f.Stat(); err != nil || !stat.Mode().IsRegular() {
+		return nil, errors.Join(fmt.Errorf("%s is no file", d), err, f.Close())
+	}
+	return f, nil
+}
+
 // read reads a small blob, and makes sure that it is the one of that name.
 func (i Image) read(d ocispec.Descriptor, limit int64) ([]byte, error) {
 	if err := manifest.CheckDigest(d.Digest); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(i.blob(d.Digest))
+	f, err := i.openBlob(d.Digest)
 	if err != nil {
 		return nil, err
 	}

@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -149,10 +151,38 @@ func TestThreat153_LayersAreWhatTheirDigestsSay(t *testing.T) {
 	t.Run("other bytes than the digest says", func(t *testing.T) {
 		i, d := build(raw, ocispec.MediaTypeImageLayer, id)
 		other := tarOf(t, layer{npm("a/package.json", "2")})
-		if err := os.WriteFile(i.blob(d.Digest), other, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(i.Layout, blob(d.Digest)), other, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if taken, err := taker(t).Take(t.Context(), i); taken != nil || !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "other bytes") {
+			t.Errorf("got %+v, %v", taken, err)
+		}
+	})
+	// A scanner that was taken over may read the same layout.
+	for name, replace := range map[string]func(at string) error{
+		"a pipe":            func(at string) error { return syscall.Mkfifo(at, 0o600) },
+		"a link":            func(at string) error { return os.Symlink("/dev/zero", at) },
+		"a directory":       func(at string) error { return os.Mkdir(at, 0o700) },
+		"nothing, any more": func(string) error { return nil },
+	} {
+		t.Run("a layer that is "+name, func(t *testing.T) {
+			i, d := build(raw, ocispec.MediaTypeImageLayer, id)
+			at := filepath.Join(i.Layout, blob(d.Digest))
+			if err := errors.Join(os.Remove(at), replace(at)); err != nil {
+				t.Fatal(err)
+			}
+			if taken, err := taker(t).Take(t.Context(), i); taken != nil || !errors.Is(err, ErrUnknown) {
+				t.Errorf("got %+v, %v", taken, err)
+			}
+		})
+	}
+	t.Run("layers that lie outside of the layout", func(t *testing.T) {
+		i, _ := build(raw, ocispec.MediaTypeImageLayer, id)
+		blobs, elsewhere := filepath.Join(i.Layout, ocispec.ImageBlobsDir), t.TempDir()
+		if err := errors.Join(os.Rename(blobs, filepath.Join(elsewhere, "b")), os.Symlink(filepath.Join(elsewhere, "b"), blobs)); err != nil {
+			t.Fatal(err)
+		}
+		if taken, err := taker(t).Take(t.Context(), i); taken != nil || !errors.Is(err, ErrUnknown) {
 			t.Errorf("got %+v, %v", taken, err)
 		}
 	})
