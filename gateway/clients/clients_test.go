@@ -242,6 +242,7 @@ func TestScopes(t *testing.T) {
 		{[]string{"repository:a:pull,push repository:b:pull", "repository:a:push,delete"}, "[{repository a [pull push delete]} {repository b [pull]}]"},
 		{[]string{"repository:host:5000/a:*"}, "[{repository host:5000/a [pull push delete]}]"},
 		{[]string{"registry:catalog:*"}, "[{registry catalog [*]}]"},
+		{[]string{"repository:catalog:pull registry:catalog:*"}, "[{repository catalog [pull]} {registry catalog [*]}]"},
 		{[]string{"repository(plugin):a:pull", "repository:a:admin", "repository:a:", "other:x:y"}, "[]"},
 	} {
 		access, err := ParseScopes(c.scopes)

@@ -191,6 +191,24 @@ func TestThreat118_KeysComeFromWhereTheIssuerSaysByHTTPSAlone(t *testing.T) {
 	}
 }
 
+func TestThreat118_AnIssuerOnThisMachineHasNoKeysInPlainTextElsewhere(t *testing.T) {
+	for where, want := range map[string]bool{"http://HOST/keys": true, "http://keys.example/": false, "http://HOST.keys.example/": false} {
+		var server *httptest.Server
+		server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/keys" {
+				_, _ = w.Write([]byte(`{"keys":[]}`))
+				return
+			}
+			_, _ = w.Write([]byte(`{"issuer":"` + server.URL + `","jwks_uri":"` + strings.ReplaceAll(where, "HOST", r.Host) + `"}`))
+		}))
+		_, err := discover(t.Context(), server.Client(), server.URL)
+		if err == nil || strings.Contains(err.Error(), "nowhere that https reaches") == want {
+			t.Errorf("%s: %v", where, err)
+		}
+		server.Close()
+	}
+}
+
 func TestTwoKeysOfOneIDAreNone(t *testing.T) {
 	p := newPlatform(t)
 	first := p.keys[0]
