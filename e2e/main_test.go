@@ -50,7 +50,7 @@ var debian = []string{
 }
 
 // built lists the tools of ./tools/versions that the tests run.
-var built = []string{"crane", "oras", "registry", "cosign2", "cosign3", "crictl", "containerd", "fulcio", "timestamp", "rekor", "grype", "pebble"}
+var built = []string{"crane", "oras", "registry", "cosign2", "cosign3", "crictl", "containerd", "fulcio", "timestamp", "rekor", "grype", "pebble", "govulncheck", "vulndb"}
 
 func TestMain(m *testing.M) {
 	flag.Parse()
