@@ -51,7 +51,10 @@ var debian = []string{
 }
 
 // built lists the tools of ./tools/versions that the tests run.
-var built = []string{"crane", "oras", "registry", "cosign2", "cosign3", "crictl", "containerd", "conformance", "fulcio", "timestamp", "rekor", "grype", "trivy", "trivydb", "pebble"}
+var built = []string{
+	"crane", "oras", "registry", "cosign2", "cosign3", "crictl", "containerd", "conformance", "fulcio", "timestamp", "rekor", "pebble",
+	"grype", "trivy", "trivydb", "govulncheck", "vulndb",
+}
 
 func TestMain(m *testing.M) {
 	flag.Parse()

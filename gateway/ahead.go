@@ -19,8 +19,12 @@ func (g *Gateway) lookAhead(x *exchange) {
 	if x.t.Tag != "" || d.Algorithm() != digest.SHA256 {
 		return
 	}
-	if registry, name, ok := x.re.Registries.Find(x.t.Repo); !ok || g.manifests.get(manifestKey{registry.Name(), name, d}) != nil {
+	registry, name, ok := x.re.Registries.Find(x.t.Repo)
+	switch {
+	case !ok || g.manifests.get(manifestKey{registry.Name(), name, d}) != nil:
 		return // it is at hand, and may be evidence itself, which needs none
+	case registry.ForwardsCallers():
+		return // what is found is for all who ask, so only who may read the manifest finds it
 	}
 	g.ahead(x, policy.Subject{Repo: x.t.Repo, Digest: d})
 }

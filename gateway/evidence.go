@@ -34,27 +34,6 @@ func evidenceSubject(tag string) (d digest.Digest, list, ok bool) {
 	return digest.NewDigestFromEncoded(digest.SHA256, parts[1]), parts[2] == "", true
 }
 
-// maxReferrers bounds what clients attach to one subject. A verifier reads up to a hundred; the rest is left to the seal.
-const maxReferrers = 64
-
-// maxAttestation bounds one layer of what clients attach, in bytes: a verifier that needs attestations reads no larger ones,
-// and what it cannot read refuses the image.
-const maxAttestation = 64 << 20
-
-// oversized refuses evidence that no verifier would read: whoever may push could make somebody's image be refused.
-func oversized(m *manifest.Manifest) *policy.Reason {
-	for _, layer := range m.Layers {
-		if layer.Size > maxAttestation {
-			return &policy.Reason{
-				Code: policy.EvidenceTooMuch,
-				Why:  fmt.Sprintf("it has a layer of %d bytes, %d are accepted", layer.Size, maxAttestation),
-				Fix:  "attest a summary, and keep the document elsewhere",
-			}
-		}
-	}
-	return nil
-}
-
 // isEvidence reports that a manifest is Sigstore's material, or a list of referrers: an index without platforms of which
 // every entry is evidence or refers to something itself. The entries are fetched; what a descriptor claims does not count.
 func (g *Gateway) isEvidence(ctx context.Context, re *Regime, repo string, m *manifest.Manifest) (bool, error) {
@@ -125,7 +104,7 @@ func (g *Gateway) holdsText(ctx context.Context, re *Regime, repo string, m *man
 	return true, nil
 }
 
-// isText reads a blob to its end, which is where its digest is held against its bytes, and looks at its beginning.
+// isText looks at a blob's beginning, and where that is text reads it to its end, where its digest is held against its bytes.
 func isText(ctx context.Context, re *Regime, repo string, layer ocispec.Descriptor) (bool, error) {
 	body, size, err := re.Registries.OpenBlob(ctx, repo, layer.Digest)
 	if err != nil {
@@ -140,11 +119,14 @@ func isText(ctx context.Context, re *Regime, repo string, layer ocispec.Descript
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return false, err
 	}
+	if manifest.CheckText(head[:n]) != nil {
+		return false, nil // whatever follows: nobody reads hundreds of megabytes for a short request
+	}
 	rest, err := io.Copy(io.Discard, io.LimitReader(body, layer.Size+1))
 	if err != nil {
 		return false, err
 	}
-	return int64(n)+rest == layer.Size && manifest.CheckText(head[:n]) == nil, nil
+	return int64(n)+rest == layer.Size, nil
 }
 
 // pushEvidenceTag stores what a client attaches under an evidence tag. The tag is read and written under the subject's
@@ -154,32 +136,9 @@ func (g *Gateway) pushEvidenceTag(ctx context.Context, x *exchange, m *manifest.
 	subject := policy.Subject{Repo: x.t.Repo, Digest: of}
 	defer x.re.Registries.Lock(subject)()
 
-	reason, err := g.protectTag(ctx, x, m, list)
+	reason, err := g.judgeEvidenceTag(ctx, x, m, subject, list)
 	if err != nil {
 		return err
-	}
-	if n := len(m.Layers) + len(m.Manifests); reason == nil && n > maxReferrers {
-		reason = &policy.Reason{
-			Code: policy.EvidenceTooMuch,
-			Why:  fmt.Sprintf("it has %d entries, %d are accepted", n, maxReferrers),
-			Fix:  "ask whoever keeps the registry to remove old ones",
-		}
-	}
-	if reason == nil {
-		reason = oversized(m)
-	}
-	if reason == nil {
-		before, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Tag: x.t.Tag})
-		if err != nil && !errors.Is(err, upstream.ErrNotFound) {
-			return fmt.Errorf("read what %s holds: %w", x.t.Tag, err)
-		}
-		if err == nil && !holds(m, before) {
-			reason = &policy.Reason{
-				Code: policy.EvidenceProtected,
-				Why:  "it would remove a signature or attestation that is there",
-				Fix:  "run the command again: something was attached meanwhile; replacing and removing are not allowed",
-			}
-		}
 	}
 	if err := g.enforceEvidence(x, x.attaching(), m, reason); err != nil {
 		return err
@@ -191,12 +150,50 @@ func (g *Gateway) pushEvidenceTag(ctx context.Context, x *exchange, m *manifest.
 	return created(x, m)
 }
 
-// protectTag says why a manifest cannot stand under an evidence tag, whatever is there now.
-func (g *Gateway) protectTag(ctx context.Context, x *exchange, m *manifest.Manifest, list bool) (*policy.Reason, error) {
-	if list && m.MayListEvidence() {
+// judgeEvidenceTag says what speaks against a manifest under an evidence tag.
+func (g *Gateway) judgeEvidenceTag(ctx context.Context, x *exchange, m *manifest.Manifest, subject policy.Subject, list bool) (*policy.Reason, error) {
+	reason, err := g.protectTag(ctx, x, m, list)
+	if reason != nil || err != nil {
+		return reason, err
+	}
+	if n := len(m.Layers) + len(m.Manifests); n > maxReferrers {
+		return tooMuch("it has %d entries, %d are accepted", n, maxReferrers), nil
+	}
+	if reason := oversized(m); reason != nil {
+		return reason, nil
+	}
+	before, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Tag: x.t.Tag})
+	switch {
+	case errors.Is(err, upstream.ErrNotFound):
+		before = &manifest.Manifest{}
+	case err != nil:
+		return nil, fmt.Errorf("read what %s holds: %w", x.t.Tag, err)
+	case !holds(m, before):
+		return &policy.Reason{
+			Code: policy.EvidenceProtected,
+			Why:  "it would remove a signature or attestation that is there",
+			Fix:  "run the command again: something was attached meanwhile; replacing and removing are not allowed",
+		}, nil
+	}
+	if !list {
 		return nil, nil
 	}
-	if !list && m.IsEvidence() {
+	return g.judgeEntries(ctx, x, subject, m, before)
+}
+
+// protectTag says why a manifest cannot stand under an evidence tag, whatever is there now. One that refers to something would
+// be listed for that as well, uncounted.
+func (g *Gateway) protectTag(ctx context.Context, x *exchange, m *manifest.Manifest, list bool) (*policy.Reason, error) {
+	switch {
+	case m.Subject != nil:
+		return &policy.Reason{
+			Code: policy.EvidenceMisplaced,
+			Why:  "it refers to an image by itself, and tags like this do it by their name",
+			Fix:  "push it by its digest",
+		}, nil
+	case list && m.MayListEvidence():
+		return nil, nil
+	case !list && m.IsEvidence():
 		if text, err := g.holdsText(ctx, x.re, x.t.Repo, m); text || err != nil {
 			return nil, err
 		}
@@ -250,26 +247,6 @@ func (g *Gateway) pushEvidence(ctx context.Context, x *exchange, m *manifest.Man
 		return err
 	}
 	return created(x, m)
-}
-
-// crowded refuses one more referrer of a subject than a verifier would read: whoever may push could make every
-// verification of somebody's image fail.
-func (g *Gateway) crowded(ctx context.Context, x *exchange, m *manifest.Manifest) (*policy.Reason, error) {
-	if m.Subject == nil {
-		return nil, nil
-	}
-	there, err := x.re.Registries.Listed(ctx, policy.Subject{Repo: x.t.Repo, Digest: m.Subject.Digest})
-	if err != nil {
-		return nil, fmt.Errorf("list referrers of %s: %w", m.Subject.Digest, err)
-	}
-	if len(there) < maxReferrers {
-		return oversized(m), nil
-	}
-	return &policy.Reason{
-		Code: policy.EvidenceTooMuch,
-		Why:  fmt.Sprintf("its subject has %d referrers, the most that are accepted", len(there)),
-		Fix:  "ask whoever keeps the registry to remove old ones",
-	}, nil
 }
 
 // attach lists a stored manifest for its subject, where the registry does not do it itself, and tells the client that it

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
 )
 
@@ -143,5 +144,27 @@ func TestABuildToolsAttestationInsideAnIndexIsNoImage(t *testing.T) {
 				t.Errorf("got %d %s, want %d", a.status, a.body, c.want)
 			}
 		})
+	}
+}
+
+func TestEvidenceIsNotPulledWhereNothingIs(t *testing.T) {
+	doc := open()
+	doc.Pull = nil
+	r := newRig(t, doc)
+	im := newImage("65532", "x")
+	config, payload := []byte("{}"), []byte(`{"critical":{}}`)
+	raw, err := json.Marshal(map[string]any{
+		"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest,
+		"config": describe(ocispec.MediaTypeEmptyJSON, config), "layers": []any{describe(manifest.SimpleSigning, payload)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag := "sha256-" + im.digest.Encoded() + ".sig"
+	r.bypass("a", tag, image{raw, [][]byte{config, payload}, digest.FromBytes(raw)})
+	for _, reference := range []string{tag, digest.FromBytes(raw).String()} {
+		if a := r.send("GET", "/v2/a/manifests/"+reference, nil); a.status != http.StatusForbidden || !strings.Contains(string(a.body), string(policy.PullClosed)) {
+			t.Errorf("%s: got %d %s", reference, a.status, a.body)
+		}
 	}
 }

@@ -186,3 +186,30 @@ func TestACallerPushesAndSealsWithHisOwnCredentials(t *testing.T) {
 		t.Error("the registry asked nobody")
 	}
 }
+
+// A registry may say of evidence that it is not there to whoever may not read it. That is nobody's answer but his own.
+func TestThreat122_WhoMayNotReadAnImageDoesNotSayWhatIsAttachedToIt(t *testing.T) {
+	r, g, _, _ := newForwardingRig(t)
+	im := newImage("65532", "alice's")
+	g.open.Store(true)
+	r.bypass("acme/app", "v1", im)
+	r.sealAround("acme/app", im)
+	g.open.Store(false)
+	byDigest := "/v2/acme/app/manifests/" + im.digest.String()
+	for name, who := range map[string][]string{"bob": {"Authorization", basic("bob", bobsPassword)}, "nobody": nil} {
+		before := len(g.since(0))
+		r.want(http.StatusUnauthorized, "GET", byDigest, nil, who...)
+		r.want(http.StatusOK, "GET", byDigest, nil, "Authorization", basic("alice", alicesPassword)) // after what the other began
+		for _, asked := range g.since(before) {
+			if !strings.HasSuffix(asked, " alice") && (strings.Contains(asked, "/referrers/") || strings.Contains(asked, "/manifests/sha256-")) {
+				t.Errorf("%s looked for what is attached: %s", name, asked)
+			}
+		}
+		r.enforce(r.key)
+		r.gateway = gateway.New(gateway.Options{Ledger: r.ledger, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+		r.gateway.Enforce(r.regime)
+		front := httptest.NewServer(r.gateway)
+		t.Cleanup(front.Close)
+		r.url = front.URL
+	}
+}

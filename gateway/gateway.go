@@ -114,6 +114,7 @@ type Gateway struct {
 	uploads   *ticketOffice
 	fresh     *uploads
 	tags      turns
+	arrivals  arrivals
 	decoys    *decoys
 	texts     *lru.Cache[policy.Subject, bool] // manifests of evidence: whether their layers are text
 	aheads    chan struct{}                    // held by each verification that nobody waits for yet

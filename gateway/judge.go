@@ -34,7 +34,7 @@ func (g *Gateway) judge(ctx context.Context, re *Regime, repo string, pinned boo
 	if err != nil {
 		return judgement{err: err}
 	}
-	if evidence && rule != nil {
+	if evidence && rule.AllowsPull() {
 		return judgement{verdict: policy.AdmitEvidence(), evidence: []digest.Digest{m.Digest}}
 	}
 

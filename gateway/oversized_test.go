@@ -1,9 +1,11 @@
 package gateway_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -36,6 +38,61 @@ func TestThreat052_AnAttestationThatNobodyWouldReadIsNotAttached(t *testing.T) {
 		a := r.want(http.StatusForbidden, "PUT", "/v2/a/manifests/"+reference, raw, "Content-Type", ocispec.MediaTypeImageManifest)
 		if !strings.Contains(string(a.body), "EVIDENCE_TOO_MUCH") || !strings.Contains(a.message(), "67108864 are accepted") {
 			t.Errorf("%s: got %s", reference, a.body)
+		}
+	}
+}
+
+// heavy is a registry that counts what is read of its blobs.
+type heavy struct {
+	http.Handler
+	read atomic.Int64
+}
+
+func (h *heavy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/sha256:") {
+		w = countingWriter{w, &h.read}
+	}
+	h.Handler.ServeHTTP(w, r)
+}
+
+type countingWriter struct {
+	http.ResponseWriter
+	n *atomic.Int64
+}
+
+func (c countingWriter) Write(b []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(b)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// A manifest of a few hundred bytes that calls a large layer a signature: as often as somebody likes to send one.
+func TestThreat027_AShortRequestDoesNotMakeTheGatewayReadLargeBlobs(t *testing.T) {
+	closed := open()
+	closed.Name, closed.Repositories, closed.Push = "closed", []string{"closed/**"}, nil
+	h := &heavy{Handler: newRegistryWithReferrers()}
+	r := newRigBefore(t, registryAt(t, "other", "", h), closed, sealing())
+	binary := append([]byte{0x1f, 0x8b, 8, 0}, make([]byte, 32<<20)...)
+	text := bytes.Repeat([]byte("text\n"), 4<<20)
+	for repo, layer := range map[string][]byte{"a": binary, "closed/a": text} {
+		config := []byte(`{"architecture":"amd64","os":"linux"}`)
+		raw, err := json.Marshal(map[string]any{
+			"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest,
+			"config": describe(ocispec.MediaTypeImageConfig, config), "layers": []any{describe(manifest.SimpleSigning, layer)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		im := image{raw, [][]byte{config, layer}, digest.FromBytes(raw)}
+		r.bypass(repo, "there", im)
+		for _, reference := range []string{im.digest.String(), "sha256-" + im.digest.Encoded() + ".sig"} {
+			h.read.Store(0)
+			if a := r.putManifest(repo, reference, im); a.status/100 != 4 {
+				t.Errorf("%s:%s: got %d %s", repo, reference, a.status, a.body)
+			}
+			if n := h.read.Load(); n > 8<<20 {
+				t.Errorf("%s:%s: %d bytes were read of the registry's blobs", repo, reference, n)
+			}
 		}
 	}
 }

@@ -108,3 +108,17 @@ func TestTheBlobsOfEvidenceAreServedOnceItsManifestIs(t *testing.T) {
 	payload, _, _ = strings.Cut(payload, `"`)
 	r.want(http.StatusOK, "GET", "/v2/a/blobs/"+payload, nil)
 }
+
+// A registry that takes a blob in one request stores what was sent, not what the same request says that it would mount.
+func TestThreat147_WhatWasNotMountedIsNotTakenForAnUpload(t *testing.T) {
+	r := newRigBefore(t, registryAt(t, "other", "", newRegistryWithReferrers()), referenced())
+	secret, own := newImage("65532", "secret"), []byte("the client's own")
+	r.bypass("a", "v1", secret)
+	both := "/v2/a/blobs/uploads/?digest=" + digest.FromBytes(own).String() + "&mount=" + layerOf(secret) + "&from=a"
+	a := r.want(http.StatusCreated, "POST", both, own)
+	if d := a.header.Get("Docker-Content-Digest"); d != digest.FromBytes(own).String() {
+		t.Errorf("%s was stored, and the answer names %s", digest.FromBytes(own), d)
+	}
+	r.want(http.StatusNotFound, "HEAD", "/v2/a/blobs/"+layerOf(secret), nil)
+	r.want(http.StatusAccepted, "POST", "/v2/b/blobs/uploads/?mount="+layerOf(secret)+"&from=a", nil)
+}

@@ -64,24 +64,23 @@ func (g *Gateway) deleteManifest(x *exchange) error {
 	if err := g.enforce(x, ledger.Delete, m.Digest, judgement{verdict: verdict}); err != nil {
 		return err
 	}
+	if x.t.Tag == "" { // first: a list that names what is not there leaves its subject undecided
+		if err := g.unlist(ctx, x, m); err != nil {
+			return err
+		}
+	}
 	if err := x.registry.DeleteManifest(ctx, x.name, x.t.Reference()); err != nil {
 		return err
 	}
 	if x.t.Tag == "" {
-		if err := g.forget(ctx, x, m); err != nil {
-			return err
-		}
+		g.forget(x, m)
 	}
 	x.w.WriteHeader(http.StatusAccepted)
 	return nil
 }
 
-// forget drops what is remembered of a deleted manifest, and its entry in the list of its subject's referrers.
-func (g *Gateway) forget(ctx context.Context, x *exchange, m *manifest.Manifest) error {
-	for _, d := range []digest.Digest{m.Digest, x.t.Digest} {
-		g.manifests.remove(manifestKey{x.registry.Name(), x.name, d})
-	}
-	x.re.Verifier.Forget(policy.Subject{Repo: x.t.Repo, Digest: m.Digest})
+// unlist takes a manifest off the list of its subject's referrers.
+func (g *Gateway) unlist(ctx context.Context, x *exchange, m *manifest.Manifest) error {
 	if m.Subject == nil {
 		return nil
 	}
@@ -90,5 +89,14 @@ func (g *Gateway) forget(ctx context.Context, x *exchange, m *manifest.Manifest)
 	if err := x.re.Registries.Detach(ctx, subject, m.Digest); err != nil {
 		return fmt.Errorf("take %s off its subject's list: %w", m.Digest, err)
 	}
+	x.re.Verifier.Forget(subject)
 	return nil
+}
+
+// forget drops what is remembered of a deleted manifest.
+func (g *Gateway) forget(x *exchange, m *manifest.Manifest) {
+	for _, d := range []digest.Digest{m.Digest, x.t.Digest} {
+		g.manifests.remove(manifestKey{x.registry.Name(), x.name, d})
+	}
+	x.re.Verifier.Forget(policy.Subject{Repo: x.t.Repo, Digest: m.Digest})
 }

@@ -17,21 +17,21 @@ func known() Known {
 	return Known{
 		Authorities: map[string]string{"gateway": "f1", "ci": "f2", "release": "f3", "again": "f2"},
 		Signers:     map[string]string{"gateway": "f1", "spare": "f4", "reserve": "f4"},
-		Bases:       map[string][]Base{"bases.yaml": {{Name: "debian", DiffIDs: []digest.Digest{debian}}, {Name: "old", DiffIDs: []digest.Digest{old}, Until: "2026-11-23"}}, "empty.yaml": {}},
+		Bases:       map[string][]Base{"bases.yaml": {{Name: "debian", DiffIDs: []digest.Digest{debian}, Refreshed: "2026-11-20", Image: "debian:13", Digests: []digest.Digest{debianImage}}, {Name: "old", DiffIDs: []digest.Digest{old}, Until: "2026-11-23", Refreshed: "2026-11-01"}}, "empty.yaml": {}},
 		Groups:      []string{"dev"},
 		Scanners:    map[string]string{"default": "s1", "second": "s2"},
 	}
 }
 
 // debian is the one layer of an approved base image, old that of one which was approved until yesterday.
-var debian, old = digest.FromString("debian"), digest.FromString("old")
+var debian, debianImage, old = digest.FromString("debian"), digest.FromString("debian's manifest"), digest.FromString("old")
 
 // spotless is an image that [full] admits, and fine in every way.
 func spotless() Image {
 	return Image{
 		Runnable: true, User: "65532:65532", Layers: 2, Bytes: 100,
 		Config:  &Config{Labels: map[string]string{"team": "a"}, Created: now.AddDate(0, -1, 0), OS: "linux", Architecture: "amd64", HistoryLayers: 2},
-		Content: &Content{DiffIDs: []digest.Digest{debian, digest.FromString("ours")}, System: System{ID: "debian", Version: "13"}, Program: "amd64", Programs: []string{"amd64"}},
+		Content: &Content{Entries: 7, DiffIDs: []digest.Digest{debian, digest.FromString("ours")}, System: System{ID: "debian", Version: "13"}, Program: "amd64", Programs: []string{"amd64"}},
 	}
 }
 
@@ -45,9 +45,12 @@ func full() Document {
 				NonRoot: "deny", RootGroup: "deny", Secrets: "deny", Setuid: "deny", Capabilities: "deny", Devices: "deny", Paths: "deny",
 				WorldWritable: "deny", Minimal: "deny", Caches: "deny", EndOfLife: "deny", Ports: "deny", Volumes: "deny", Future: "deny", Platform: "deny", History: "deny",
 				Labels:     &LabelsDocument{Required: []string{"team"}, OnMiss: "deny"},
+				Profile:    &ProfileDocument{Any: []string{"scratch", "no_package_manager"}, OnMiss: "deny"},
 				Base:       &BaseDocument{Approved: "bases.yaml", Scratch: true, OnMiss: "deny"},
+				BaseClaim:  "deny",
+				Age:        &AgeDocument{Max: 90 * 24 * time.Hour, OnMiss: "deny"},
 				Exceptions: []ExceptionDocument{{Check: "setuid", Path: "usr/bin/su", Until: "2027-01-31", Reason: "for a while"}},
-				MaxBytes:   1 << 30, MaxLayers: 20,
+				MaxBytes:   1 << 30, MaxLayers: 20, MaxFiles: 1000,
 			},
 			Seal: &SealDocument{Signer: "gateway", Summary: true},
 		},
@@ -328,6 +331,9 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 	finding := func(check Check) Image {
 		return with(func(i *Image) { i.Content.Findings = []ImageFinding{{Check: check, Path: "usr/bin/su"}} })
 	}
+	anyPrograms := func(d *Document) { d.Push.Image.Minimal = "allow" }
+	aShell := finding(CheckMinimal)
+	aShell.Content.Findings[0].Kind = Shell
 	unmarked := finding(CheckSetuid)
 	unmarked.Content.Findings[0].Path = "usr/bin/other"
 	covered := map[string]bool{}
@@ -368,7 +374,7 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Push.Image.Devices", nil, func(d *Document) { d.Push.Image.Devices = "allow" }, pushes(finding(CheckDevices))},
 		{"Push.Image.Paths", nil, func(d *Document) { d.Push.Image.Paths = "allow" }, pushes(finding(CheckPaths))},
 		{"Push.Image.WorldWritable", nil, func(d *Document) { d.Push.Image.WorldWritable = "allow" }, pushes(finding(CheckWorldWritable))},
-		{"Push.Image.Minimal", nil, func(d *Document) { d.Push.Image.Minimal = "allow" }, pushes(finding(CheckMinimal))},
+		{"Push.Image.Minimal", nil, func(d *Document) { d.Push.Image.Minimal = "allow" }, pushes(aShell)},
 		{"Push.Image.Caches", nil, func(d *Document) { d.Push.Image.Caches = "allow" }, pushes(finding(CheckCaches))},
 		{"Push.Image.EndOfLife", nil, func(d *Document) { d.Push.Image.EndOfLife = "allow" }, pushes(with(func(i *Image) { i.Content.System.Version = "10" }))},
 		{"Push.Image.Ports", nil, func(d *Document) { d.Push.Image.Ports = "allow" }, pushes(with(func(i *Image) { i.Config.Findings = []ImageFinding{{Check: CheckPorts, Path: "x"}} }))},
@@ -379,8 +385,16 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Push.Image.Labels", nil, func(d *Document) { d.Push.Image.Labels = nil }, pushes(with(func(i *Image) { i.Config.Labels = nil }))},
 		{"Push.Image.Labels.Required", nil, func(d *Document) { d.Push.Image.Labels.Required = []string{"team", "source"} }, pushes(good)},
 		{"Push.Image.Labels.OnMiss", nil, func(d *Document) { d.Push.Image.Labels.OnMiss = "warn" }, pushes(with(func(i *Image) { i.Config.Labels = nil }))},
-		{"Push.Image.Base", nil, func(d *Document) { d.Push.Image.Base = nil }, pushes(with(func(i *Image) { i.Content.DiffIDs = nil }))},
-		{"Push.Image.Base.Approved", nil, func(d *Document) { d.Push.Image.Base.Approved = "" }, pushes(good)},
+		{"Push.Image.Base", nil, func(d *Document) { d.Push.Image.Base, d.Push.Image.BaseClaim = nil, "" }, pushes(with(func(i *Image) { i.Content.DiffIDs = nil }))},
+		{"Push.Image.Base.Approved", nil, func(d *Document) { d.Push.Image.Base.Approved, d.Push.Image.BaseClaim = "", "" }, pushes(good)},
+		{"Push.Image.Base.MaxAge", nil, func(d *Document) { d.Push.Image.Base.MaxAge = 48 * time.Hour }, pushes(good)},
+		{"Push.Image.BaseClaim", nil, func(d *Document) { d.Push.Image.BaseClaim = "warn" }, pushes(with(func(i *Image) {
+			i.BaseClaim.Digest = debianImage.String()
+			*i.Content = Content{DiffIDs: i.Content.DiffIDs[1:]}
+		}))},
+		{"Push.Image.Age", nil, func(d *Document) { d.Push.Image.Age = nil }, pushes(with(func(i *Image) { i.Config.Created = now.AddDate(-1, 0, 0) }))},
+		{"Push.Image.Age.Max", nil, func(d *Document) { d.Push.Image.Age.Max = 24 * time.Hour }, pushes(good)},
+		{"Push.Image.Age.OnMiss", nil, func(d *Document) { d.Push.Image.Age.OnMiss = "warn" }, pushes(with(func(i *Image) { i.Config.Created = now.AddDate(-1, 0, 0) }))},
 		{"Push.Image.Base.Scratch", nil, func(d *Document) { d.Push.Image.Base.Scratch = false }, pushes(with(func(i *Image) { *i.Content = Content{} }))},
 		{"Push.Image.Base.OnMiss", nil, func(d *Document) { d.Push.Image.Base.OnMiss = "warn" }, pushes(with(func(i *Image) { i.Content.DiffIDs = nil }))},
 		{"Push.Image.Exceptions", nil, func(d *Document) { d.Push.Image.Exceptions = nil }, pushes(finding(CheckSetuid))},
@@ -389,6 +403,10 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Push.Image.Exceptions.Until", nil, func(d *Document) { d.Push.Image.Exceptions[0].Until = "2026-11-23" }, pushes(finding(CheckSetuid))},
 		{"Push.Image.Exceptions.Reason", nil, func(d *Document) { d.Push.Image.Exceptions[0].Reason = "another" }, func(p *Policy) any { return p.Version() }}, // for reviewers
 		{"Push.Image.MaxBytes", nil, func(d *Document) { d.Push.Image.MaxBytes = 99 }, pushes(good)},
+		{"Push.Image.Profile", anyPrograms, func(d *Document) { d.Push.Image.Profile = nil }, pushes(finding(CheckMinimal))},
+		{"Push.Image.Profile.Any", nil, func(d *Document) { d.Push.Image.Profile.Any = []string{"alpine"} }, pushes(good)},
+		{"Push.Image.Profile.OnMiss", anyPrograms, func(d *Document) { d.Push.Image.Profile.OnMiss = "warn" }, pushes(finding(CheckMinimal))},
+		{"Push.Image.MaxFiles", nil, func(d *Document) { d.Push.Image.MaxFiles = 6 }, pushes(good)},
 		{"Push.Image.MaxLayers", nil, func(d *Document) { d.Push.Image.MaxLayers = 1 }, pushes(good)},
 		{"Push.Seal", nil, func(d *Document) { *d.Push = PushDocument{AcceptUnsealed: true} }, func(p *Policy) any { return fmt.Sprint(p.Rule("prod/app").Signers()) }},
 		{"Push.Seal.Signer", nil, func(d *Document) { d.Push.Seal.Signer = "spare" }, func(p *Policy) any { return fmt.Sprint(p.Rule("prod/app").Signers()) }},

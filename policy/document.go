@@ -249,8 +249,17 @@ type ImageDocument struct {
 	// Labels are what an image must say about itself.
 	Labels *LabelsDocument `mapstructure:"labels"`
 
+	// Profile wants a kind of small image.
+	Profile *ProfileDocument `mapstructure:"profile"`
+
 	// Base wants an approved base image.
 	Base *BaseDocument `mapstructure:"base"`
+
+	// BaseClaim finds images that say to stand on a base image of the list in Base, and do not. Default allow.
+	BaseClaim string `mapstructure:"base_claim"`
+
+	// Age finds images that say to have been made long ago.
+	Age *AgeDocument `mapstructure:"age"`
 
 	// Exceptions are reviewed and dated permissions to differ from a check.
 	Exceptions []ExceptionDocument `mapstructure:"exceptions"`
@@ -260,6 +269,10 @@ type ImageDocument struct {
 
 	// MaxLayers bounds the number of layers. Default 127, which is what storage drivers can stack.
 	MaxLayers int `mapstructure:"max_layers"`
+
+	// MaxFiles bounds the number of files, directories and links in all layers together. Default 0, no bound but the million
+	// that are read.
+	MaxFiles int64 `mapstructure:"max_files"`
 }
 
 // LabelsDocument names labels.
@@ -271,13 +284,36 @@ type LabelsDocument struct {
 	OnMiss string `mapstructure:"on_miss"`
 }
 
+// ProfileDocument names kinds of small images.
+type ProfileDocument struct {
+	// Any lists profiles of which the image has to be one: scratch, distroless, wolfi, alpine, no_shell, no_package_manager.
+	Any []string `mapstructure:"any"`
+
+	// OnMiss is allow, warn or deny. Default deny.
+	OnMiss string `mapstructure:"on_miss"`
+}
+
 // BaseDocument says what an image may stand on.
 type BaseDocument struct {
 	// Approved is a file that lists approved base images by their diff ids.
 	Approved string `mapstructure:"approved"`
 
+	// MaxAge is the longest time since the day on which a base image was approved or refreshed, by the list's own word, from the
+	// beginning of that day in UTC. At least 24h. Default 0: no limit.
+	MaxAge time.Duration `mapstructure:"max_age"`
+
 	// Scratch approves of images that stand on nothing: without os-release, shell and package manager. Default false.
 	Scratch bool `mapstructure:"scratch"`
+
+	// OnMiss is allow, warn or deny. Default deny.
+	OnMiss string `mapstructure:"on_miss"`
+}
+
+// AgeDocument says how old an image may be by its own word: the configuration's date of creation, which is a claim. What does not
+// say when it was made, or says a time before 2000 as reproducible builds do, is a miss as well.
+type AgeDocument struct {
+	// Max is the longest time since an image was made, such as 2160h.
+	Max time.Duration `mapstructure:"max"`
 
 	// OnMiss is allow, warn or deny. Default deny.
 	OnMiss string `mapstructure:"on_miss"`
@@ -431,9 +467,18 @@ func (d ImageDocument) clone() ImageDocument {
 		labels.Required = slices.Clone(labels.Required)
 		d.Labels = &labels
 	}
+	if d.Profile != nil {
+		profile := *d.Profile
+		profile.Any = slices.Clone(profile.Any)
+		d.Profile = &profile
+	}
 	if d.Base != nil {
 		base := *d.Base
 		d.Base = &base
+	}
+	if d.Age != nil {
+		age := *d.Age
+		d.Age = &age
 	}
 	d.Exceptions = slices.Clone(d.Exceptions)
 	return d

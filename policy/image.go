@@ -23,6 +23,9 @@ type Image struct {
 	// layers are true was made sure of where layers or sizes were asked for.
 	Bytes int64
 
+	// BaseClaim is what the manifest's annotations say that it stands on.
+	BaseClaim BaseClaim
+
 	// Account is who the configuration's User is, where that was asked for and takes more than its text; else nil.
 	Account *Account
 
@@ -89,6 +92,9 @@ type Content struct {
 	Program  string
 	Programs []string
 
+	// Entries counts files, directories and links of all layers, also those that a later layer hides.
+	Entries int64
+
 	// Findings are what checks found, in the order of the layers.
 	Findings []ImageFinding
 
@@ -116,6 +122,7 @@ type ImageFinding struct {
 	Path  string        // of a file without a slash in front, or a part of the configuration such as "config.Env NPM_TOKEN"
 	Layer digest.Digest // that holds it; empty for the configuration
 	What  string        // for a person, such as "github-token in line 3"; empty where the path says all
+	Kind  ProgramKind   // of what CheckMinimal finds
 }
 
 // Check names a check of an image: its key under push.image, and what an exception calls it.
@@ -141,6 +148,9 @@ const (
 	CheckHistory       Check = "history"
 	CheckLabels        Check = "labels"
 	CheckBase          Check = "base"
+	CheckBaseClaim     Check = "base_claim"
+	CheckAge           Check = "age"
+	CheckProfile       Check = "profile"
 )
 
 // ErrUnfinished is in the error of an inspection or a scan that goes on after its caller stopped waiting. Asked again, it

@@ -15,7 +15,7 @@ func (r *Rule) ImageNeeds() ImageNeeds {
 		return all
 	}
 	all.Sizes = r.push.Image.MaxBytes > 0
-	all.Layers = r.scan != nil // what cannot be read in one way cannot be scanned
+	all.Layers = r.scan != nil || r.push.Image.MaxFiles > 0 // what cannot be read in one way cannot be scanned
 	for i := range checks {
 		if c := &checks[i]; c.does(&r.push.Image) != allow {
 			all.Account = all.Account || c.needs.Account

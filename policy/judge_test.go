@@ -220,6 +220,10 @@ func TestImagesAreCheckedOnTheWayIn(t *testing.T) {
 		"any size by default":           {ImageDocument{}, Image{Bytes: 1 << 62}, "", ""},
 		"as many bytes as allowed":      {ImageDocument{MaxBytes: 100}, Image{Bytes: 100}, "", ""},
 		"a byte more":                   {ImageDocument{MaxBytes: 100}, Image{Bytes: 101}, "IMAGE_TOO_LARGE", ""},
+		"any number of files":           {ImageDocument{}, Image{Runnable: true, Content: &Content{Entries: 1 << 40}}, "", ""},
+		"as many files as allowed":      {ImageDocument{MaxFiles: 9}, Image{Runnable: true, Content: &Content{Entries: 9}}, "", ""},
+		"a file more":                   {ImageDocument{MaxFiles: 9}, Image{Runnable: true, Content: &Content{Entries: 10}}, "TOO_MANY_FILES", ""},
+		"files that nobody counted":     {ImageDocument{MaxFiles: 9}, Image{Runnable: true}, "UNINSPECTABLE", ""},
 		"everything at once": {
 			ImageDocument{NonRoot: "deny", MaxBytes: 1, MaxLayers: 1}, Image{Runnable: true, User: "root", Bytes: 2, Layers: 2},
 			"RUNS_AS_ROOT TOO_MANY_LAYERS IMAGE_TOO_LARGE", "",
@@ -428,6 +432,23 @@ func TestARefusalAdvisesToPushOnlyWhereThePushWouldHelp(t *testing.T) {
 				t.Errorf("got %+v, want the fix %q", v.Reasons(), c.want)
 			}
 		})
+	}
+
+	// What somebody signed may be what we sealed, with a key that counts no more.
+	p, err := Compile([]Document{doc}, Known{
+		Authorities: map[string]string{"gateway": "f1", "release": "f2"}, Signers: map[string]string{"gateway": "f1"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "push it through the gateway again, or seal what is there: sealgate seal a@sha256:1"
+	for name, ev := range map[string]Evidence{
+		"a signature that does not count": {Rejected: []Rejection{{Code: "KEY_REVOKED", Why: "a signature that was made with a key that is revoked"}}},
+		"a signature by somebody else":    {Signatures: []Signature{{Authority: "before"}}},
+	} {
+		if v := p.Rule("a").Judge(Subject{Repo: "a", Digest: "sha256:1"}, ev, time.Time{}); v.Admitted() || v.Reasons()[0].Fix != want {
+			t.Errorf("%s: got %+v", name, v.Reasons())
+		}
 	}
 }
 

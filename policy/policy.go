@@ -271,6 +271,9 @@ func (r *Rule) compilePush(known Known, fault func(path, format string, args ...
 	if image.MaxBytes < 0 {
 		fault(".push.image.max_bytes", "is negative")
 	}
+	if image.MaxFiles < 0 {
+		fault(".push.image.max_files", "is negative")
+	}
 	switch {
 	case image.MaxLayers == 0:
 		image.MaxLayers = DefaultMaxLayers

@@ -46,6 +46,7 @@ const (
 	RunsAsRoot    Code = "RUNS_AS_ROOT"    // the container would run as root, or nobody can tell
 	TooLarge      Code = "IMAGE_TOO_LARGE" // more bytes than the rule allows
 	TooManyLayers Code = "TOO_MANY_LAYERS" // more layers than the rule allows
+	TooManyFiles  Code = "TOO_MANY_FILES"  // more files than the rule allows
 )
 
 // The reasons that come from looking into an image.
@@ -54,6 +55,8 @@ const (
 	HoldsSecrets     Code = "SECRETS"           // keys, tokens or passwords
 	RunsInRootGroup  Code = "ROOT_GROUP"        // the container would run in group 0, or nobody can tell
 	UnapprovedBase   Code = "UNAPPROVED_BASE"   // it stands on none of the base images that the rule wants
+	FalseBaseClaim   Code = "FALSE_BASE_CLAIM"  // it says to stand on a base image whose layers it does not have
+	TooOld           Code = "IMAGE_TOO_OLD"     // it was made longer ago than the rule allows by its own word, or does not say when
 	EndOfLife        Code = "END_OF_LIFE"       // its operating system gets no security fixes any more
 	Setuid           Code = "SETUID"            // files that run as their owner or group
 	FileCapabilities Code = "FILE_CAPABILITIES" // files with capabilities
@@ -61,6 +64,7 @@ const (
 	OddPaths         Code = "ODD_PATHS"         // names that unpackers treat differently
 	WorldWritable    Code = "WORLD_WRITABLE"    // files that everybody may change
 	NotMinimal       Code = "NOT_MINIMAL"       // a shell or a package manager
+	AnotherProfile   Code = "ANOTHER_PROFILE"   // it is none of the kinds of small images that the rule wants
 	PackageCaches    Code = "PACKAGE_CACHES"    // what package managers left behind
 	SensitivePorts   Code = "SENSITIVE_PORTS"   // a port of remote administration
 	SensitiveVolumes Code = "SENSITIVE_VOLUMES" // a volume over a part of the system

@@ -9,12 +9,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"syscall"
 
+	"github.com/sealgate/sealgate/safefile"
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 )
 
@@ -36,10 +34,6 @@ func GenerateKeyFile(path string, password []byte) error {
 }
 
 func generateKeyFile(path string, password []byte) error {
-	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return err
-	}
 	if _, err := os.Lstat(path); err == nil {
 		return fs.ErrExist // before a second of scrypt
 	}
@@ -57,36 +51,7 @@ func generateKeyFile(path string, password []byte) error {
 	if err != nil {
 		return err
 	}
-	return writeNew(path, pem.EncodeToMemory(&pem.Block{Type: sigstoreKeyType, Bytes: sealed}))
-}
-
-// writeNew makes path appear with its whole content, and fails where path exists. A link, unlike a rename, replaces
-// nothing.
-func writeNew(path string, content []byte) error {
-	folder := filepath.Dir(path)
-	temporary, err := os.CreateTemp(folder, ".key-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temporary.Name())
-	defer temporary.Close()
-
-	if _, err := temporary.Write(content); err != nil {
-		return err
-	}
-	if err := temporary.Sync(); err != nil {
-		return err
-	}
-	if err := os.Link(temporary.Name(), path); err != nil {
-		return err
-	}
-
-	directory, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	defer directory.Close()
-	return directory.Sync()
+	return safefile.Create(path, pem.EncodeToMemory(&pem.Block{Type: sigstoreKeyType, Bytes: sealed}))
 }
 
 // LoadKeyFile reads a key file. It must be a regular file that belongs to us or to root, with mode 0600 or stricter,
@@ -101,7 +66,7 @@ func LoadKeyFile(path string, password []byte) (*Key, error) {
 }
 
 func loadKeyFile(path string, password []byte) (*Key, error) {
-	content, err := readPrivate(path)
+	content, err := safefile.ReadOwn(path, maxKeyFile, 0o177)
 	if err != nil {
 		return nil, err
 	}
@@ -148,47 +113,4 @@ func checkBlockType(blockType string) error {
 		return errors.New("the private key in it is not encrypted; encrypt it with `cosign import-key-pair`")
 	}
 	return fmt.Errorf("PEM block %.60q is not an encrypted cosign key", blockType)
-}
-
-// readPrivate reads a file that nobody else may read. The checks are made on the open file, so that what was checked is
-// what is read; a link is followed, because that is how secrets are mounted.
-func readPrivate(path string) ([]byte, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // does not wait for the other end of a pipe
-	if err != nil {
-		return nil, withoutPath(err)
-	}
-	defer file.Close()
-	stat, err := file.Stat()
-	if err != nil {
-		return nil, withoutPath(err)
-	}
-
-	if !stat.Mode().IsRegular() {
-		return nil, errors.New("it is not a regular file")
-	}
-	if mode := stat.Mode().Perm(); mode&0o177 != 0 {
-		return nil, fmt.Errorf("its mode is %04o, so others may read or change it; chmod 600 it", mode)
-	}
-	if system, ok := stat.Sys().(*syscall.Stat_t); ok {
-		if owner, we := int(system.Uid), os.Geteuid(); owner != we && owner != 0 {
-			return nil, fmt.Errorf("it belongs to user %d, and we are user %d; chown it", owner, we)
-		}
-	}
-
-	content, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
-	if err != nil {
-		return nil, withoutPath(err)
-	}
-	if len(content) > maxKeyFile {
-		return nil, fmt.Errorf("it is larger than %d bytes, which no key is", maxKeyFile)
-	}
-	return content, nil
-}
-
-// withoutPath keeps the caller's path from being said twice.
-func withoutPath(err error) error {
-	if at, ok := errors.AsType[*fs.PathError](err); ok {
-		return at.Err
-	}
-	return err
 }

@@ -25,15 +25,20 @@ type recording struct {
 	Blobs     map[string]string
 }
 
-func readRecording(t testing.TB, name string) (r recording, m *memory, s policy.Subject) {
+func readTestdata(t testing.TB, name string, into any) {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(raw, &r); err != nil {
+	if err := json.Unmarshal(raw, into); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func readRecording(t testing.TB, name string) (r recording, m *memory, s policy.Subject) {
+	t.Helper()
+	readTestdata(t, name, &r)
 	m, s = newMemory(), policy.Subject{Repo: r.Repo, Digest: r.Digest}
 	for _, document := range r.Manifests {
 		d := m.putManifest(t, r.Repo, []byte(document))

@@ -2,8 +2,6 @@ package verifier
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -27,13 +25,7 @@ type keylessRecording struct {
 
 func readKeylessRecording(t testing.TB, name string) (r keylessRecording, m *memory, s policy.Subject, builder Authority) {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join("testdata", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(raw, &r); err != nil {
-		t.Fatal(err)
-	}
+	readTestdata(t, name, &r)
 	m, s = newMemory(), policy.Subject{Repo: r.Repo, Digest: r.Digest}
 	for suffix, document := range r.Tags {
 		m.putManifest(t, r.Repo, []byte(document), map[string]string{".sig": signatureTag(s), ".att": attestationTag(s)}[suffix])

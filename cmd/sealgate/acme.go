@@ -86,11 +86,8 @@ func openIssuer(c *Config) (*issuer, error) {
 	}
 	var roots *x509.CertPool
 	if a.CAFile != "" {
-		pem, err := readBounded(a.CAFile, maxTLSFile, 0)
-		if err == nil {
-			roots, err = certPool(pem)
-		}
-		if err != nil {
+		var err error
+		if roots, err = readPool(a.CAFile); err != nil {
 			return nil, fmt.Errorf("listen.acme.ca_file: %s: %w", a.CAFile, err)
 		}
 	}

@@ -37,12 +37,7 @@ func (v *validator) authorities(c *Config) {
 	for i, a := range c.Authorities {
 		at := fmt.Sprintf("authorities[%d]", i)
 		v.name(at, a.Name, namePattern, seen, i)
-		kinds := 0
-		for _, set := range []bool{a.Signer != "", a.Key != PublicKey{}, a.Keyless != nil, a.GitHub != nil, a.Certificate != nil} {
-			if set {
-				kinds++
-			}
-		}
+		kinds := howMany(a.Signer != "", a.Key != PublicKey{}, a.Keyless != nil, a.GitHub != nil, a.Certificate != nil)
 		switch {
 		case kinds > 1:
 			v.add(at, "has more than one of signer, key, keyless, github and certificate; they contradict each other")

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/safefile"
 	"github.com/sealgate/sealgate/signer"
 )
 
@@ -56,7 +57,7 @@ var openedKey = sync.OnceValues(func() (*signer.Key, error) {
 
 // openTestKey is [signer.LoadKeyFile] without the second of key derivation for a file that is surely encryptedKey.
 func openTestKey(file string, password []byte) (*signer.Key, error) {
-	raw, err := readBounded(file, maxConfigFile, 0o177)
+	raw, err := safefile.Read(file, maxConfigFile, 0o177)
 	if want, _ := encryptedKey(); err == nil && bytes.Equal(raw, want) && string(password) == testPassword {
 		return openedKey()
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/safefile"
 )
 
 // Clients says who may ask: people and machines with a name and password, workloads with an id-token of their platform, and
@@ -139,7 +140,7 @@ func (b *builder) readClients(l *Loaded) (*roster, Problems) {
 }
 
 func readUsers(file string) (*clients.Users, error) {
-	raw, err := readBounded(file, maxUsersFile, tooOpen)
+	raw, err := safefile.Read(file, maxUsersFile, tooOpen)
 	if err != nil {
 		return nil, err
 	}

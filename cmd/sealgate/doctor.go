@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
@@ -198,13 +197,9 @@ func (d *doctor) read(ctx context.Context, runtime string, gw node.Gateway, host
 func (d *doctor) way() (http.RoundTripper, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if d.ca != "" {
-		content, err := readBounded(d.ca, maxTLSFile, 0)
-		if err != nil {
-			return nil, usage("--ca: %v", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(content) {
-			return nil, usage("--ca: %s holds no certificate in PEM", d.ca)
+		var err error
+		if config.RootCAs, err = readPool(d.ca); err != nil {
+			return nil, usage("--ca: %s: %v", d.ca, err)
 		}
 	}
 	return &http.Transport{TLSClientConfig: config, ResponseHeaderTimeout: 30 * time.Second, TLSHandshakeTimeout: 10 * time.Second}, nil

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/sealgate/sealgate/safefile"
 )
 
 const (
@@ -38,11 +40,7 @@ func openDoors(l *Loaded) (public, admin *door, problems Problems) {
 		if t.ClientCA == "" {
 			return d
 		}
-		pem, err := readBounded(t.ClientCA, maxTLSFile, 0)
-		if err == nil {
-			d.clientRoots, err = certPool(pem)
-		}
-		if err != nil {
+		if d.clientRoots, err = readPool(t.ClientCA); err != nil {
 			problems = append(problems, l.problem(path+".client_ca", "%s: %v", t.ClientCA, err))
 		}
 		return d
@@ -59,7 +57,7 @@ func openDoors(l *Loaded) (public, admin *door, problems Problems) {
 }
 
 func readAdminToken(file string) (string, error) {
-	raw, err := readBounded(file, maxTokenFile, tooOpen)
+	raw, err := safefile.Read(file, maxTokenFile, tooOpen)
 	if err != nil {
 		return "", err
 	}
@@ -74,11 +72,11 @@ func loadCertificate(t TLS) (*tls.Certificate, error) {
 	if t.Certificate == "" {
 		return nil, nil
 	}
-	chain, err := readBounded(t.Certificate, maxTLSFile, 0)
+	chain, err := safefile.Read(t.Certificate, maxTLSFile, 0)
 	if err != nil {
 		return nil, fmt.Errorf("certificate %s: %w", t.Certificate, err)
 	}
-	key, err := readBounded(t.Key, maxTLSFile, tooOpen)
+	key, err := safefile.Read(t.Key, maxTLSFile, tooOpen)
 	if err != nil {
 		return nil, fmt.Errorf("certificate's key %s: %w", t.Key, err)
 	}
@@ -145,6 +143,16 @@ func (d *door) lets(r *http.Request) error {
 	return nil
 }
 
+// readPool reads certificates in PEM from a file.
+func readPool(file string) (*x509.CertPool, error) {
+	pem, err := safefile.Read(file, maxTLSFile, 0)
+	if err != nil {
+		return nil, err
+	}
+	return certPool(pem)
+}
+
+// certPool reads certificates in PEM. A text without any is an error: nobody would mean the system's by it.
 func certPool(pem []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {

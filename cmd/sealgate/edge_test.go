@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -25,17 +26,35 @@ type edge struct {
 func newEdge(t *testing.T) *edge {
 	t.Helper()
 	e := &edge{t: t}
+	e.address = serveCounted(t, false, &e.upstream, nil)
+	return e
+}
+
+// serveCounted starts a service before an upstream that counts what reaches it, and holds each request until hold is closed,
+// if there is one. It returns the service's address.
+func serveCounted(t *testing.T, secure bool, seen *atomic.Int32, hold <-chan struct{}) string {
+	t.Helper()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v2/" { // how to authenticate is asked once
-			e.upstream.Add(1)
+			seen.Add(1)
+			if hold != nil {
+				select {
+				case <-hold:
+				case <-r.Context().Done():
+				}
+			}
 		}
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.WriteHeader(http.StatusNotFound)
 	}))
 	t.Cleanup(upstream.Close)
 
+	certificate := ""
+	if secure {
+		certificate = ", tls: {certificate: tls.crt, key: tls.key}"
+	}
 	file := newStorage(t, `
-listen: {address: "127.0.0.1:0"}
+listen: {address: "127.0.0.1:0"`+certificate+`}
 admin: {address: "127.0.0.1:0"}
 registries: [{name: counted, url: "`+upstream.URL+`"}]
 policies:
@@ -44,6 +63,9 @@ policies:
     pull: {admit_unverified: true}
     push: {accept_unsealed: true}
 `)
+	if secure {
+		newCertificate(t, filepath.Dir(file), 1)
+	}
 	reload := func() (*Loaded, error) { return load(file, Overrides{}, nil) }
 	loaded, err := reload()
 	if err != nil {
@@ -54,8 +76,8 @@ policies:
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.close() })
-	e.address = strings.TrimPrefix(s.URL, "http://")
-	return e
+	_, address, _ := strings.Cut(s.URL, "://")
+	return address
 }
 
 // raw sends bytes as they are, and returns the statuses of the answers until the connection ends.

@@ -6,11 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"net/http"
-	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -40,46 +36,12 @@ type secured struct {
 func newSecured(t *testing.T, held bool) *secured {
 	t.Helper()
 	s := &secured{t: t, hold: make(chan struct{})}
-	if !held {
-		close(s.hold)
-	}
-	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/v2/" {
-			s.upstream.Add(1)
-			select {
-			case <-s.hold:
-			case <-r.Context().Done():
-			}
-		}
-		_, _ = io.Copy(io.Discard, r.Body)
-		w.WriteHeader(http.StatusNotFound)
-	}))
-	t.Cleanup(upstream.Close)
+	s.address = serveCounted(t, true, &s.upstream, s.hold)
 	if held {
 		t.Cleanup(func() { close(s.hold) })
+	} else {
+		close(s.hold)
 	}
-	file := newStorage(t, `
-listen: {address: "127.0.0.1:0", tls: {certificate: tls.crt, key: tls.key}}
-admin: {address: "127.0.0.1:0"}
-registries: [{name: counted, url: "`+upstream.URL+`"}]
-policies:
-  - name: open
-    repositories: ["**"]
-    pull: {admit_unverified: true}
-    push: {accept_unsealed: true}
-`)
-	newCertificate(t, filepath.Dir(file), 1)
-	reload := func() (*Loaded, error) { return load(file, Overrides{}, nil) }
-	loaded, err := reload()
-	if err != nil {
-		t.Fatal(err)
-	}
-	running, err := startService(loaded, reload, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = running.close() })
-	s.address = strings.TrimPrefix(running.URL, "https://")
 	return s
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"fmt"
 
+	"github.com/sealgate/sealgate/safefile"
 	"github.com/sealgate/sealgate/verifier"
 )
 
@@ -196,7 +197,7 @@ func openCertificate(name string, c Certificate, roots trustRoots) (made verifie
 }
 
 func readCertificates(file string) ([]*x509.Certificate, error) {
-	raw, err := readBounded(file, maxPublicKeyFile, 0)
+	raw, err := safefile.Read(file, maxPublicKeyFile, 0)
 	if err != nil {
 		return nil, fmt.Errorf("certificates %s: %w", file, err)
 	}

@@ -2,18 +2,15 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/go-viper/mapstructure/v2"
+	"github.com/sealgate/sealgate/safefile"
 	"github.com/spf13/viper"
 )
 
@@ -36,7 +33,7 @@ func load(file string, overrides Overrides, environment []string) (*Loaded, erro
 	l := &Loaded{Config: defaults(), Origins: map[string]string{}, places: places{file: file}}
 	directory := ""
 	if file != "" {
-		raw, err := readBounded(file, maxConfigFile, 0)
+		raw, err := safefile.Read(file, maxConfigFile, 0)
 		if err != nil {
 			return nil, Problems{{File: file, What: fmt.Sprintf("cannot be read: %v", err)}}
 		}
@@ -249,40 +246,3 @@ func (c *Config) isTrustRoot(name string) bool {
 // Modes of a file with a secret that are too open. A group may read it: that is how Kubernetes mounts secrets for a pod's
 // fsGroup.
 const tooOpen fs.FileMode = 0o027
-
-// readBounded reads a regular file of at most limit bytes whose mode has none of the forbidden bits. A link is followed:
-// that is how Kubernetes mounts files. The checks are made on the open file, so that what was checked is what is read.
-func readBounded(path string, limit int64, forbidden fs.FileMode) ([]byte, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // does not wait for the other end of a pipe
-	if err != nil {
-		return nil, withoutPath(err)
-	}
-	defer file.Close()
-	stat, err := file.Stat()
-	if err != nil {
-		return nil, withoutPath(err)
-	}
-	if !stat.Mode().IsRegular() {
-		return nil, errors.New("it is not a regular file")
-	}
-	if mode := stat.Mode().Perm(); mode&forbidden != 0 {
-		return nil, fmt.Errorf("its mode is %04o, so others may read or change it; chmod 600 it", mode)
-	}
-
-	raw, err := io.ReadAll(io.LimitReader(file, limit+1))
-	if err != nil {
-		return nil, withoutPath(err)
-	}
-	if int64(len(raw)) > limit {
-		return nil, fmt.Errorf("it is larger than %d bytes", limit)
-	}
-	return raw, nil
-}
-
-// withoutPath keeps a path from being said twice.
-func withoutPath(err error) error {
-	if at, ok := errors.AsType[*fs.PathError](err); ok {
-		return at.Err
-	}
-	return err
-}

@@ -6,8 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
+
+	"github.com/sealgate/sealgate/safefile"
 )
 
 const maxPasswordFile = 4 << 10 // bytes
@@ -40,7 +41,7 @@ func (c *Config) passwordPath() string {
 
 // readPassword reads a file's one line, if nobody else can.
 func readPassword(path string) ([]byte, error) {
-	raw, err := readBounded(path, maxPasswordFile, tooOpen)
+	raw, err := safefile.Read(path, maxPasswordFile, tooOpen)
 	if err != nil {
 		return nil, fmt.Errorf("password file %s: %w", path, err)
 	}
@@ -54,24 +55,10 @@ func readPassword(path string) ([]byte, error) {
 	return raw, nil
 }
 
-// writePassword makes a new file with 256 random bits appear, readable by its owner alone, whole or not at all. One that is
-// there stays.
+// writePassword makes a new file with 256 random bits appear, readable by its owner alone. One that is there stays.
 func writePassword(path string) error {
-	directory := filepath.Dir(path)
-	if err := os.MkdirAll(directory, 0o700); err != nil {
-		return fmt.Errorf("write password: %w", err)
-	}
-	file, err := os.CreateTemp(directory, ".password-*") // 0600
-	if err != nil {
-		return fmt.Errorf("write password: %w", err)
-	}
-	defer os.Remove(file.Name())
-
-	_, err = file.WriteString(rand.Text() + rand.Text() + "\n")
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return fmt.Errorf("write password: %w", err)
-	}
-	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+	err := safefile.Create(path, []byte(rand.Text()+rand.Text()+"\n"))
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("write password: %w", err)
 	}
 	return nil

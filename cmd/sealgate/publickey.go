@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/sealgate/sealgate/safefile"
 	"github.com/sealgate/sealgate/signer/kms"
 	"github.com/sealgate/sealgate/verifier"
 )
@@ -160,7 +161,7 @@ func openPublicKey(ctx context.Context, name string, k PublicKey, warn func(stri
 }
 
 func readPublicKey(file string) (crypto.PublicKey, error) {
-	raw, err := readBounded(file, maxPublicKeyFile, 0)
+	raw, err := safefile.Read(file, maxPublicKeyFile, 0)
 	if err != nil {
 		return nil, fmt.Errorf("public key %s: %w", file, err)
 	}

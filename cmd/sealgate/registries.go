@@ -225,19 +225,6 @@ func (b *builder) openRegistry(c *Config, next standingRegistry) (standingRegist
 	return next, err
 }
 
-// readPool reads certificates in PEM. A file without any is an error: nobody would mean the system's by it.
-func readPool(path string) (*x509.CertPool, error) {
-	pem, err := readBounded(path, maxTLSFile, 0)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, errors.New("holds no certificate in PEM")
-	}
-	return pool, nil
-}
-
 func samePool(a, b *x509.CertPool) bool { return a == b || a != nil && b != nil && a.Equal(b) }
 
 // keep makes what was built the state that the next build starts from, and closes the registries that it has no more.

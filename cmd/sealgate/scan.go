@@ -18,6 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
+	"github.com/sealgate/sealgate/safefile"
 	"github.com/sealgate/sealgate/verifier/scan"
 	"github.com/sealgate/sealgate/verifier/scan/osv"
 	"github.com/spf13/cobra"
@@ -34,8 +35,8 @@ Without one it is the embedded scanner, with the database in the storage directo
 REF is the image as it is typed at the gateway: [host/]repo[:tag][@digest]. DIR is an OCI layout with one image. Of an image
 for several platforms it is the one of --platform.
 
---update-database makes the embedded scanner's database anew, from a zip of OSV records, a directory of such zips, or a URL;
-then an image is not needed.
+--update-database makes the embedded scanner's database anew, from a zip of OSV records, a directory of such zips or of the
+records themselves, or a URL; then an image is not needed.
 
 Exit codes: 0 done, whatever was found, unless --exit-code says otherwise; 2 usage or configuration, 4 not found,
 5 upstream or credentials, 6 it could not be scanned.`,
@@ -216,7 +217,7 @@ func (o *scanOptions) find(ctx context.Context, loaded *Loaded, b *builder, type
 		layout := layoutDirectory(typed)
 		m, err := o.pick(func(d digest.Digest, mediaType string) ([]byte, string, error) {
 			if d == "" {
-				raw, err := readBounded(filepath.Join(typed, ocispec.ImageIndexFile), manifest.MaxBytes, 0)
+				raw, err := safefile.Read(filepath.Join(typed, ocispec.ImageIndexFile), manifest.MaxBytes, 0)
 				return raw, ocispec.MediaTypeImageIndex, err
 			}
 			raw, err := layout.read(d)
@@ -308,7 +309,7 @@ func (l layoutDirectory) read(d digest.Digest) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readBounded(path, manifest.MaxBytes, 0)
+	return safefile.Read(path, manifest.MaxBytes, 0)
 }
 
 // OpenBlob implements [scan.Blobs].

@@ -93,12 +93,7 @@ func (v *validator) scanners(c *Config) {
 		if s.Timeout != 0 && (s.Timeout < 10*time.Second || s.Timeout > time.Hour) {
 			v.add(at+".timeout", "must be between 10s and 1h")
 		}
-		kinds := 0
-		for _, set := range []bool{s.Exec != nil, s.Harbor != nil, s.Embedded != nil} {
-			if set {
-				kinds++
-			}
-		}
+		kinds := howMany(s.Exec != nil, s.Harbor != nil, s.Embedded != nil)
 		switch {
 		case kinds > 1:
 			v.add(at, "has more than one of embedded, exec and harbor; they contradict each other")

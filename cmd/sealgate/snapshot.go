@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/sealgate/sealgate/safefile"
 )
 
 // snapshot is what files look like, by path: a fingerprint of content and mode, or why there is none.
@@ -25,7 +27,7 @@ func appearance(file string) string {
 	if err != nil {
 		return err.Error()
 	}
-	raw, err := readBounded(file, maxConfigFile, 0)
+	raw, err := safefile.Read(file, maxConfigFile, 0)
 	if err != nil {
 		return fmt.Sprintf("%v, %d bytes of %v", err, stat.Size(), stat.ModTime())
 	}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sealgate/sealgate/safefile"
 	"github.com/sealgate/sealgate/verifier"
 	"github.com/sealgate/sealgate/verifier/tuf"
 )
@@ -206,7 +207,7 @@ func (m *trustRoot) renewed(r TrustRoot, storage string) (kept *tuf.Kept, where 
 	}
 	first := tuf.PublicGoodRoot()
 	if r.TUF.Root != "" {
-		if first, err = readBounded(r.TUF.Root, maxConfigFile, 0); err != nil {
+		if first, err = safefile.Read(r.TUF.Root, maxConfigFile, 0); err != nil {
 			return nil, ".tuf.root", fmt.Errorf("root %s: %w", r.TUF.Root, err)
 		}
 	}
@@ -284,7 +285,7 @@ func readTrustedRoots(file string) ([]*verifier.TrustRoot, error) {
 		one, err := verifier.PublicGood()
 		return []*verifier.TrustRoot{one}, err
 	}
-	raw, err := readBounded(file, verifier.MaxTrustRoot, 0)
+	raw, err := safefile.Read(file, verifier.MaxTrustRoot, 0)
 	if err != nil {
 		return nil, fmt.Errorf("trusted root %s: %w", file, err)
 	}

@@ -87,6 +87,16 @@ func (v *validator) name(at, name string, pattern *regexp.Regexp, seen map[strin
 	seen[name] = i
 }
 
+// howMany counts the settings that are set.
+func howMany(set ...bool) (n int) {
+	for _, one := range set {
+		if one {
+			n++
+		}
+	}
+	return n
+}
+
 func (v *validator) verification(c Verification) {
 	if c.CacheTTL < time.Second || c.CacheTTL > time.Hour {
 		v.add("verification.cache_ttl", "must be between 1s and 1h")

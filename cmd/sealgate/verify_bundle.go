@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/sealgate/sealgate/safefile"
 	"github.com/sealgate/sealgate/verifier"
 	"github.com/spf13/cobra"
 )
@@ -111,7 +112,7 @@ func verifyBundle(flags bundleFlags, typed string) (bundleVerdict, error) {
 	if verdict.Root, err = flags.readRoot(&d); err != nil {
 		return bundleVerdict{}, err
 	}
-	if d.Bundle, err = readBounded(flags.bundle, verifier.MaxBundleFile, 0); err != nil {
+	if d.Bundle, err = safefile.Read(flags.bundle, verifier.MaxBundleFile, 0); err != nil {
 		return bundleVerdict{}, usage("bundle %s: %w", flags.bundle, err)
 	}
 	artifact, done, err := openArtifact(typed)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/safefile"
 )
 
 // Workload is a client that shows an id-token.
@@ -138,12 +139,12 @@ func (b *builder) openIssuer(w Workload, opened map[string]standingIssuer) (*cli
 	var keys, roots []byte
 	var err error
 	if w.JWKSFile != "" {
-		if keys, err = readBounded(w.JWKSFile, maxIssuerFile, 0); err != nil {
+		if keys, err = safefile.Read(w.JWKSFile, maxIssuerFile, 0); err != nil {
 			return nil, fmt.Errorf("jwks_file %s: %w", w.JWKSFile, err)
 		}
 	}
 	if w.CAFile != "" {
-		if roots, err = readBounded(w.CAFile, maxIssuerFile, 0); err != nil {
+		if roots, err = safefile.Read(w.CAFile, maxIssuerFile, 0); err != nil {
 			return nil, fmt.Errorf("ca_file %s: %w", w.CAFile, err)
 		}
 	}

@@ -8,13 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/sealgate/sealgate/safefile"
 )
 
 // A key signs for keyTime. It verifies for as long as a token can live that it signed, and is forgotten then.
@@ -23,6 +22,8 @@ const (
 	keyGrace   = keyTime // for which it goes on signing where no new one can be stored
 	keyForgets = keyTime + keyGrace + RefreshTime
 )
+
+const maxKeysFile = 64 << 10 // bytes; a few keys of 300
 
 // keyRing has the keys that sign tokens, in a file that nobody else can read. It is safe for concurrent use.
 type keyRing struct {
@@ -55,14 +56,7 @@ func openKeys(file string) (*keyRing, error) {
 }
 
 func (r *keyRing) read() error {
-	stat, err := os.Stat(r.file)
-	if err != nil {
-		return err
-	}
-	if mode := stat.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
-		return fmt.Errorf("its mode is %s, so others may read it; chmod 600 it", mode)
-	}
-	raw, err := os.ReadFile(r.file)
+	raw, err := safefile.Read(r.file, maxKeysFile, 0o077)
 	if err != nil {
 		return err
 	}
@@ -134,20 +128,10 @@ func (r *keyRing) rotate(now time.Time) error {
 	return nil
 }
 
-// write makes the file appear whole or not at all.
 func write(file string, keys []tokenKey) error {
 	raw, err := json.Marshal(keys)
 	if err != nil {
 		return err
 	}
-	next, err := os.CreateTemp(filepath.Dir(file), ".token-keys-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(next.Name())
-	_, err = next.Write(raw)
-	if err := errors.Join(err, next.Sync(), next.Close()); err != nil {
-		return err
-	}
-	return os.Rename(next.Name(), file)
+	return safefile.Replace(file, raw)
 }

@@ -164,20 +164,7 @@ func TestThreat118_ForgedTokensAreNobodys(t *testing.T) {
 	}
 	kid := key.Key.KeyID
 	sign := func(alg jose.SignatureAlgorithm, with any, header map[jose.HeaderKey]any, payload []byte) string {
-		t.Helper()
-		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: with}, &jose.SignerOptions{ExtraHeaders: header, EmbedJWK: header["embed"] != nil})
-		if err != nil {
-			t.Fatal(err)
-		}
-		signed, err := signer.Sign(payload)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := signed.CompactSerialize()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return text
+		return signJWT(t, alg, with, header, payload)
 	}
 	byUs := func(change func(map[string]any)) string {
 		next := maps.Clone(content)
@@ -285,6 +272,30 @@ func TestKeysRotateAndTheTokensOfOldOnesLiveOn(t *testing.T) {
 		}
 		if n := len(d.desk.keys.keys); n > int(keyForgets/keyTime)+1 {
 			t.Errorf("there are %d keys", n)
+		}
+	})
+}
+
+// Where nothing was signed for months, no key took its place, and the old one is still in the file.
+func TestThreat118_AKeyEndsThoughNoOtherFollowedIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		desk := openDesk(t)
+		d := desk.Directory(htpasswd(t, "alice", "secret"), nil, false)
+		key := desk.keys.newest()
+		private, _ := key.private()
+		token := func() string {
+			now := time.Now().Unix()
+			fingerprint, _ := d.fingerprint("alice")
+			return signJWT(t, jose.ES256, private, map[jose.HeaderKey]any{"kid": key.Key.KeyID}, map[string]any{
+				"iss": issuer, "sub": "alice", "aud": atRegistry, "jti": "x", "iat": now, "nbf": now, "exp": now + 60, "fpr": fingerprint,
+			})
+		}
+		if _, _, err := d.Bearer(token()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(keyForgets + time.Second)
+		if c, _, err := d.Bearer(token()); !errors.Is(err, ErrCredentials) {
+			t.Errorf("a key that should be forgotten signs for %q", c.Name)
 		}
 	})
 }

@@ -13,9 +13,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,10 +50,13 @@ func (o Options) withDefaults() Options {
 
 // Ledger is safe for concurrent use.
 type Ledger struct {
-	file    *lumberjack.Logger // nil: nothing is recorded
-	store   *store             // nil: nothing survives
+	store   *store // nil: nothing survives
 	lineage *lineage
 	newest  *newest
+
+	mu   sync.Mutex         // guards what follows
+	file *lumberjack.Logger // nil: nothing is recorded
+	torn bool               // its end may be half a record, of a process that died or a disk that was full
 }
 
 // Open opens the ledger in a directory, which is created with mode 0700 when it is not there. It fails when no decision
@@ -73,7 +79,7 @@ func Open(directory string, o Options) (*Ledger, error) {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
 	return &Ledger{
-		file:  &lumberjack.Logger{Filename: name, MaxSize: maxFileMiB, MaxBackups: maxFiles},
+		file: &lumberjack.Logger{Filename: name, MaxSize: maxFileMiB, MaxBackups: maxFiles}, torn: true,
 		store: store, lineage: newLineage(store), newest: newNewest(store),
 	}, nil
 }
@@ -97,11 +103,51 @@ func (l *Ledger) Record(d Decision) error {
 	if err != nil {
 		return fmt.Errorf("record decision %s: %w", d.ID, err)
 	}
-	if _, err := l.file.Write(append(line, '\n')); err != nil {
+	if err := l.write(append(line, '\n')); err != nil {
 		return fmt.Errorf("record decision %s: %w", d.ID, err)
 	}
 	l.newest.note(d.Time)
 	return nil
+}
+
+// write appends a line. Half a record that is there stays a line of its own, so that it spoils no other.
+func (l *Ledger) write(line []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.torn {
+		whole, err := endsWithLine(l.file.Filename)
+		if err != nil {
+			return err
+		}
+		if !whole {
+			line = append([]byte{'\n'}, line...)
+		}
+	}
+	if _, err := l.file.Write(line); err != nil {
+		l.torn = true
+		return errors.Join(err, l.file.Close()) // the next one opens it anew
+	}
+	l.torn = false
+	return nil
+}
+
+// endsWithLine reports that nothing follows the last line of a file, which need not be there.
+func endsWithLine(name string) (bool, error) {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil || size == 0 {
+		return size == 0, err
+	}
+	last := make([]byte, 1)
+	_, err = f.ReadAt(last, size-1)
+	return last[0] == '\n', err
 }
 
 // Close writes what waits to be written and closes the files. Nothing may be recorded or learnt afterwards.

@@ -106,21 +106,11 @@ func raw(t *testing.T, answer func(conn net.Conn)) *Registry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				if _, err := conn.Read(make([]byte, 4096)); err == nil {
-					answer(conn)
-				}
-			}()
+	converse(t, listener, func(conn net.Conn) {
+		if _, err := conn.Read(make([]byte, 4096)); err == nil {
+			answer(conn)
 		}
-	}()
+	})
 	r, err := New(Options{Name: "remote", URL: &url.URL{Scheme: "http", Host: listener.Addr().String()}})
 	if err != nil {
 		t.Fatal(err)

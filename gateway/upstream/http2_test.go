@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -61,28 +62,22 @@ func hostile(t *testing.T, say func(write func(...byte) error)) *Registry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				if _, err := io.CopyN(io.Discard, conn, int64(len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))); err != nil {
-					return
-				}
-				go io.Copy(io.Discard, conn)
-				say(func(b ...byte) error {
-					_ = conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
-					_, err := conn.Write(b)
-					return err
-				})
-				time.Sleep(time.Second) // the client reads what was said before the end
-			}()
+	converse(t, listener, func(conn net.Conn) {
+		if _, err := io.CopyN(io.Discard, conn, int64(len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))); err != nil {
+			return
 		}
-	}()
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			_, _ = io.Copy(io.Discard, conn)
+		}()
+		say(func(b ...byte) error {
+			_ = conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
+			_, err := conn.Write(b)
+			return err
+		})
+		<-read // the client reads what was said before the end, and hangs up
+	})
 	return at(t, template, func(o *Options) { o.URL = &url.URL{Scheme: "https", Host: listener.Addr().String()} })
 }
 

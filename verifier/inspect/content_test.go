@@ -3,6 +3,7 @@ package inspect
 import (
 	"archive/tar"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -83,6 +84,23 @@ func TestWhatIsInLayersIsFound(t *testing.T) {
 		if got := findingsOf(t, c.check, layers...); !slices.Equal(got, c.want) && len(got)+len(c.want) > 0 {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}
+	}
+}
+
+// What profiles are told by: what a program is for, and how much there is.
+func TestProgramsAndEntriesAreCounted(t *testing.T) {
+	s := store{}
+	image := inspectAll(t, s, build(t, s, "",
+		plainly(t, file("bin/", ""), mode("bin/dash", 0o755), file("bin/sh", "")), plainly(t, mode("usr/bin/apk", 0o755), file("bin/.wh.sh", ""))))
+	kinds := map[string]policy.ProgramKind{}
+	for _, f := range image.Content.Findings {
+		kinds[f.Path] = f.Kind
+	}
+	if want := map[string]policy.ProgramKind{"bin/dash": policy.Shell, "usr/bin/apk": policy.PackageManager}; !maps.Equal(kinds, want) {
+		t.Errorf("got %v, want %v", kinds, want)
+	}
+	if image.Content.Entries != 5 {
+		t.Errorf("counted %d entries, want 5", image.Content.Entries)
 	}
 }
 

@@ -54,20 +54,22 @@ func (w *walker) worldWritable(h *tar.Header, name string) {
 }
 
 var (
-	programs = map[string]string{
-		"ash": "shell", "bash": "shell", "busybox": "shell", "csh": "shell", "dash": "shell", "fish": "shell", "ksh": "shell", "mksh": "shell",
-		"rbash": "shell", "sh": "shell", "tcsh": "shell", "zsh": "shell", "pwsh": "shell", "toybox": "shell",
-		"apk": "package manager", "apt": "package manager", "apt-get": "package manager", "dnf": "package manager", "dnf5": "package manager",
-		"dpkg": "package manager", "microdnf": "package manager", "opkg": "package manager", "pacman": "package manager",
-		"rpm": "package manager", "tdnf": "package manager", "yum": "package manager", "zypper": "package manager",
-	}
+	shells          = []string{"ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "mksh", "pwsh", "rbash", "sh", "tcsh", "toybox", "zsh"}
+	packageManagers = []string{"apk", "apt", "apt-get", "dnf", "dnf5", "dpkg", "microdnf", "opkg", "pacman", "rpm", "tdnf", "yum", "zypper"}
+
 	programDirs = map[string]bool{".": true, "bin": true, "sbin": true, "busybox": true}
 )
 
 // program notes shells and package managers.
 func (w *walker) program(name string) {
-	if kind := programs[path.Base(name)]; kind != "" && programDirs[path.Base(path.Dir(name))] {
-		w.found(policy.CheckMinimal, name, kind, true)
+	if !programDirs[path.Base(path.Dir(name))] {
+		return
+	}
+	switch base := path.Base(name); {
+	case slices.Contains(shells, base):
+		w.found(policy.CheckMinimal, name, string(policy.Shell), true)
+	case slices.Contains(packageManagers, base):
+		w.found(policy.CheckMinimal, name, string(policy.PackageManager), true)
 	}
 }
 

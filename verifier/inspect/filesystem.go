@@ -89,6 +89,7 @@ func (fs *filesystem) content() *policy.Content {
 	tangled := fs.tangled()
 	for i, l := range fs.layers {
 		c.DiffIDs = append(c.DiffIDs, l.diffID)
+		c.Entries += int64(l.entries)
 		for _, f := range l.findings {
 			gone := fs.hidden(i, f.path)
 			if f.final && gone && !tangled {
@@ -101,7 +102,11 @@ func (fs *filesystem) content() *policy.Content {
 			if gone && !f.final {
 				what += ", deleted later and still there"
 			}
-			c.Findings = append(c.Findings, policy.ImageFinding{Check: f.check, Path: f.path, Layer: fs.digests[i], What: what})
+			found := policy.ImageFinding{Check: f.check, Path: f.path, Layer: fs.digests[i], What: what}
+			if f.check == policy.CheckMinimal {
+				found.Kind = policy.ProgramKind(f.what)
+			}
+			c.Findings = append(c.Findings, found)
 		}
 		for check, n := range l.omitted {
 			c.Omitted[check] += n

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/verifier/predicate"
+	"github.com/sealgate/sealgate/verifier/scan/scantest"
 )
 
 // program writes a scanner as a script, of which $1 is the layout, $2 the report's and $3 the SBOM's place.
@@ -28,7 +29,7 @@ func program(t *testing.T, script string) string {
 	return path
 }
 
-func command(t *testing.T, s store, script string, change ...func(*CommandOptions)) *Command {
+func command(t *testing.T, s scantest.Blobs, script string, change ...func(*CommandOptions)) *Command {
 	t.Helper()
 	o := CommandOptions{
 		Argv: []string{program(t, script), LayoutWord}, Format: predicate.Grype, Blobs: s, Workplace: workplace(t), Timeout: 20 * time.Second,
@@ -57,8 +58,8 @@ const aMatch = `{"vulnerability":{"id":"CVE-1","severity":"High","fix":{"version
 const anSBOM = `{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"type":"library","name":"zlib"},{"type":"operating-system","name":"debian"},{"type":"file","name":"/x"}]}`
 
 func TestAScannersReportBecomesASummary(t *testing.T) {
-	s := store{}
-	image := s.image(t, "x")
+	s := scantest.Blobs{}
+	image := imageOf(t, s, "x")
 	c := command(t, s, "cat <<'E'\n"+grypeSays(image, aMatch)+"\nE\nprintf '%s' '"+anSBOM+"' > $3\nexit 2", func(o *CommandOptions) {
 		o.Argv = append(o.Argv, "-", SBOMWord)
 	})
@@ -78,8 +79,8 @@ func TestAScannersReportBecomesASummary(t *testing.T) {
 }
 
 func TestTheScannerGetsTheImageAndNothingElse(t *testing.T) {
-	s := store{}
-	image := s.image(t, "x")
+	s := scantest.Blobs{}
+	image := imageOf(t, s, "x")
 	secret := filepath.Join(t.TempDir(), "gateway.key")
 	if err := os.WriteFile(secret, []byte("the key"), 0o600); err != nil {
 		t.Fatal(err)
@@ -132,8 +133,8 @@ E`, func(o *CommandOptions) {
 
 // A scanner that is compromised, broken or overrun finds nothing out, and that is never an image without vulnerabilities.
 func TestThreat152_AScannerThatFailsIsNoCleanScan(t *testing.T) {
-	s := store{}
-	image, other := s.image(t, "x"), s.image(t, "another")
+	s := scantest.Blobs{}
+	image, other := imageOf(t, s, "x"), imageOf(t, s, "another")
 	say := func(text string) string { return "cat <<'E'\n" + text + "\nE\n" }
 	small := func(o *CommandOptions) { o.Limits = Limits{Memory: 64 << 20, Scratch: 4 << 20} }
 	for name, c := range map[string]struct {
@@ -190,21 +191,21 @@ func TestThreat152_AScannerThatFailsIsNoCleanScan(t *testing.T) {
 func versioned(o *CommandOptions) { o.Version = []string{"", "version"} }
 
 func TestThreat146_TheScannerGetsWhatWasHashed(t *testing.T) {
-	for name, change := range map[string]func(store, Image){
-		"other bytes": func(s store, i Image) {
+	for name, change := range map[string]func(scantest.Blobs, Image){
+		"other bytes": func(s scantest.Blobs, i Image) {
 			d := i.Manifest.Layers[0].Digest
 			s[d] = append([]byte("x"), s[d][1:]...)
 		},
-		"a byte more": func(s store, i Image) {
+		"a byte more": func(s scantest.Blobs, i Image) {
 			d := i.Manifest.Layers[0].Digest
 			s[d] = append(s[d], 0)
 		},
-		"no layer":         func(s store, i Image) { delete(s, i.Manifest.Layers[0].Digest) },
-		"no configuration": func(s store, i Image) { delete(s, i.Manifest.Config.Digest) },
+		"no layer":         func(s scantest.Blobs, i Image) { delete(s, i.Manifest.Layers[0].Digest) },
+		"no configuration": func(s scantest.Blobs, i Image) { delete(s, i.Manifest.Config.Digest) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := store{}
-			image := s.image(t, "x")
+			s := scantest.Blobs{}
+			image := imageOf(t, s, "x")
 			change(s, image)
 			ran := filepath.Join(t.TempDir(), "ran")
 			c := command(t, s, "touch "+ran+"\ncat <<'E'\n"+grypeSays(image, "")+"\nE")
@@ -219,8 +220,8 @@ func TestThreat146_TheScannerGetsWhatWasHashed(t *testing.T) {
 }
 
 func TestAPinnedScannerIsTheOneThatRuns(t *testing.T) {
-	s := store{}
-	image := s.image(t, "x")
+	s := scantest.Blobs{}
+	image := imageOf(t, s, "x")
 	script := "cat <<'E'\n" + grypeSays(image, aMatch) + "\nE"
 	pinned := func(o *CommandOptions) {
 		raw, err := os.ReadFile(o.Argv[0])
@@ -245,8 +246,8 @@ func TestAPinnedScannerIsTheOneThatRuns(t *testing.T) {
 }
 
 func TestTheVersionDatesTheDatabaseAndNamesTheEdition(t *testing.T) {
-	s := store{}
-	image := s.image(t, "x")
+	s := scantest.Blobs{}
+	image := imageOf(t, s, "x")
 	answer := filepath.Join(t.TempDir(), "version")
 	write := func(text string) {
 		if err := os.WriteFile(answer, []byte(text), 0o600); err != nil {

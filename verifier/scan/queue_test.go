@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/verifier/scan/scantest"
 )
 
 // slow is a scanner that takes its time.
@@ -59,7 +60,7 @@ func newQueue(t *testing.T, o QueueOptions) *Queue {
 
 func TestOneScanForAllThatAskAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		image := store{}.image(t, "x")
+		image := imageOf(t, scantest.Blobs{}, "x")
 		s := &slow{takes: 5 * time.Second}
 		queued := newQueue(t, QueueOptions{}).Before(s, "slow", "f")
 		var group sync.WaitGroup
@@ -89,7 +90,7 @@ func TestOneScanForAllThatAskAtOnce(t *testing.T) {
 
 func TestALongScanGoesOnAndIsAnsweredLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		image := store{}.image(t, "x")
+		image := imageOf(t, scantest.Blobs{}, "x")
 		s := &slow{takes: 20 * time.Second}
 		queued := newQueue(t, QueueOptions{}).Before(s, "slow", "f")
 		ctx, hangUp := context.WithTimeout(context.Background(), time.Second)
@@ -110,7 +111,7 @@ func TestALongScanGoesOnAndIsAnsweredLater(t *testing.T) {
 // A failure that nobody was there to hear is told to the next who asks, and then forgotten.
 func TestAFailureIsToldOnceAndTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		image := store{}.image(t, "x")
+		image := imageOf(t, scantest.Blobs{}, "x")
 		s := &slow{takes: 20 * time.Second, err: errors.New("no database")}
 		queued := newQueue(t, QueueOptions{}).Before(s, "slow", "f")
 		if _, err := queued.Report(context.Background(), "a", image.Manifest); !errors.Is(err, policy.ErrUnfinished) {
@@ -130,18 +131,18 @@ func TestAFailureIsToldOnceAndTriedAgain(t *testing.T) {
 func TestThreat131_AQueueIsBoundedAndFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{takes: time.Second, order: make(chan string, 100)}
-		blobs := store{}
+		blobs := scantest.Blobs{}
 		queued := newQueue(t, QueueOptions{AtOnce: 1, Waiting: 8, Each: 6, Wait: time.Minute}).Before(s, "slow", "f")
 		var group sync.WaitGroup
 		push := func(repo string, i int) {
-			image := blobs.image(t, fmt.Sprint(repo, i))
+			image := imageOf(t, blobs, fmt.Sprint(repo, i))
 			group.Go(func() { _, _ = queued.Report(context.Background(), repo, image.Manifest) })
 			synctest.Wait()
 		}
 		for i := range 7 { // one scans, six wait
 			push("busy", i)
 		}
-		one := blobs.image(t, "one too many of a repository")
+		one := imageOf(t, blobs, "one too many of a repository")
 		if _, err := queued.Report(context.Background(), "busy", one.Manifest); !errors.Is(err, errBusy) {
 			t.Errorf("the seventh that would wait for its repository got %v", err)
 		}
@@ -167,7 +168,7 @@ func TestThreat131_AQueueIsBoundedAndFair(t *testing.T) {
 
 func TestAClosedQueueEndsItsScans(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		image := store{}.image(t, "x")
+		image := imageOf(t, scantest.Blobs{}, "x")
 		q := newQueue(t, QueueOptions{})
 		queued := q.Before(&slow{takes: time.Hour}, "slow", "f")
 		done := make(chan error)
@@ -189,7 +190,7 @@ func TestAClosedQueueEndsItsScans(t *testing.T) {
 // A scan that failed because the image is not in one repository says nothing about another.
 func TestAFailureElsewhereIsNotShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		image := store{}.image(t, "x")
+		image := imageOf(t, scantest.Blobs{}, "x")
 		queued := newQueue(t, QueueOptions{}).Before(onlyIn("here"), "s", "f")
 		var group sync.WaitGroup
 		group.Go(func() {
@@ -225,7 +226,7 @@ func (panicking) Edition(context.Context) (string, error)     { return "1", nil 
 func (panicking) Scan(context.Context, Image) (Report, error) { panic("a bug in a reader") }
 
 func TestAPanicOfAReaderIsAnError(t *testing.T) {
-	image := store{}.image(t, "x")
+	image := imageOf(t, scantest.Blobs{}, "x")
 	queued := newQueue(t, QueueOptions{}).Before(panicking{}, "s", "f")
 	if _, err := queued.Report(context.Background(), "a", image.Manifest); !errors.Is(err, ErrUnknown) {
 		t.Errorf("got %v", err)
@@ -233,13 +234,13 @@ func TestAPanicOfAReaderIsAnError(t *testing.T) {
 }
 
 func TestWhatIsRememberedIsBoundedAndTheNewestStays(t *testing.T) {
-	blobs := store{}
+	blobs := scantest.Blobs{}
 	s := &large{}
 	queue := newQueue(t, QueueOptions{Memory: 10 << 10})
 	queued := queue.Before(s, "large", "f")
 	ask := func(i int) {
 		t.Helper()
-		if _, err := queued.Report(context.Background(), "a", blobs.image(t, fmt.Sprint(i)).Manifest); err != nil {
+		if _, err := queued.Report(context.Background(), "a", imageOf(t, blobs, fmt.Sprint(i)).Manifest); err != nil {
 			t.Fatal(err)
 		}
 	}

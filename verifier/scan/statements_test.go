@@ -8,11 +8,12 @@ import (
 
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/verifier/predicate"
+	"github.com/sealgate/sealgate/verifier/scan/scantest"
 )
 
 // What a seal attests of a scan is read back as what was judged, in whichever form.
 func TestThreat159_WhatIsAttestedIsWhatWasFound(t *testing.T) {
-	image := store{}.image(t, "x")
+	image := imageOf(t, scantest.Blobs{}, "x")
 	at := time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 	full := policy.Finding{
 		ID: "GHSA-1", Package: "left-pad", Version: "1.0", PURL: "pkg:npm/left-pad@1.0", FixedVersion: "1.2", Fix: policy.FixAvailable,
@@ -62,7 +63,7 @@ func TestThreat159_WhatIsAttestedIsWhatWasFound(t *testing.T) {
 }
 
 func TestAScanWithoutADateOfItsDatabaseIsAttestedWithoutOne(t *testing.T) {
-	image := store{}.image(t, "x")
+	image := imageOf(t, scantest.Blobs{}, "x")
 	report := Report{Scan: policy.Scan{Scanner: "x", Finished: time.Now()}}
 	statements, err := report.Statements(image)
 	if err != nil || len(statements) != 1 || statements[0].PredicateType != policy.ScanByCosign {

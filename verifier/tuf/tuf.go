@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/sealgate/sealgate/safefile"
 	"github.com/sigstore/sigstore-go/pkg/tuf"
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 )
@@ -115,13 +116,13 @@ func (r Repository) Renew(ctx context.Context, check func(raw []byte) error) (ch
 
 	changed = before == nil || sumOf(before.Raw) != sumOf(raw)
 	if changed {
-		if err := write(r.File(), raw); err != nil {
+		if err := safefile.Replace(r.File(), raw); err != nil {
 			return false, err
 		}
 	}
 	text, err := json.Marshal(stamp{At: time.Now().UTC(), SHA256: sumOf(raw)})
 	if err == nil {
-		err = write(r.stampFile(), text)
+		err = safefile.Replace(r.stampFile(), text)
 	}
 	return changed, err
 }
@@ -181,23 +182,6 @@ func (f fetcher) DownloadFile(url string, limit int64, _ time.Duration) ([]byte,
 		return nil, &metadata.ErrDownloadLengthMismatch{Msg: fmt.Sprintf("%s has more than %d bytes", url, limit)}
 	}
 	return raw, nil
-}
-
-// write puts a file in the place of another, whole or not at all.
-func write(path string, raw []byte) error {
-	file, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(raw)
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(file.Name()))
-	}
-	return nil
 }
 
 func sumOf(raw []byte) string {

@@ -1,11 +1,9 @@
 package embedded
 
 import (
-	"archive/tar"
 	"archive/zip"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +11,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -27,6 +24,7 @@ import (
 	"github.com/sealgate/sealgate/verifier/scan"
 	"github.com/sealgate/sealgate/verifier/scan/inventory"
 	"github.com/sealgate/sealgate/verifier/scan/osv"
+	"github.com/sealgate/sealgate/verifier/scan/scantest"
 )
 
 func TestMain(m *testing.M) {
@@ -35,45 +33,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// store is a registry's blobs in memory.
-type store map[digest.Digest][]byte
-
-func (s store) OpenBlob(_ context.Context, _ string, d digest.Digest) (io.ReadCloser, int64, error) {
-	raw, ok := s[d]
-	if !ok {
-		return nil, 0, errors.New("not found")
-	}
-	return io.NopCloser(bytes.NewReader(raw)), int64(len(raw)), nil
-}
-
-func (s store) add(mediaType string, raw []byte) ocispec.Descriptor {
-	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
-	s[d.Digest] = raw
-	return d
-}
-
-func (s store) image(t testing.TB, files map[string]string) scan.Image {
+func imageOf(t testing.TB, blobs scantest.Blobs, files map[string]string) scan.Image {
 	t.Helper()
-	var layer bytes.Buffer
-	w := tar.NewWriter(&layer)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		_ = w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name])), Typeflag: tar.TypeReg})
-		_, _ = w.Write([]byte(files[name]))
-	}
-	_ = w.Close()
-	config := fmt.Appendf(nil, `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[%q]}}`, digest.FromBytes(layer.Bytes()))
-	raw, err := json.Marshal(map[string]any{
-		"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest,
-		"config": s.add(ocispec.MediaTypeImageConfig, config), "layers": []any{s.add(ocispec.MediaTypeImageLayer, layer.Bytes())},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := manifest.Parse(raw, ocispec.MediaTypeImageManifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return scan.Image{Repo: "prod/app", Manifest: m}
+	return scan.Image{Repo: "prod/app", Manifest: blobs.Image(t, files)}
 }
 
 // debian is an image with openssl and bash.
@@ -118,10 +80,10 @@ func workplace(t testing.TB) *scan.Workplace {
 }
 
 func TestPackagesAreListedAndLookedUp(t *testing.T) {
-	s, dir := store{}, t.TempDir()
+	s, dir := scantest.Blobs{}, t.TempDir()
 	database(t, dir, "CVE-2026-1000")
 	scanner := New(Options{Blobs: s, Workplace: workplace(t), Database: dir, Version: "1.0"})
-	image := s.image(t, debian)
+	image := imageOf(t, s, debian)
 	report, err := scanner.Scan(context.Background(), image)
 	if err != nil {
 		t.Fatal(err)
@@ -158,22 +120,22 @@ func TestPackagesAreListedAndLookedUp(t *testing.T) {
 }
 
 func TestWithoutADatabaseNothingIsClean(t *testing.T) {
-	s := store{}
-	report, err := New(Options{Blobs: s, Workplace: workplace(t)}).Scan(context.Background(), s.image(t, debian))
+	s := scantest.Blobs{}
+	report, err := New(Options{Blobs: s, Workplace: workplace(t)}).Scan(context.Background(), imageOf(t, s, debian))
 	if err != nil || report.Packages != 0 || len(report.Unmatched) != 1 || !strings.Contains(report.Unmatched[0], "2 packages, as there is no database") {
 		t.Errorf("got %+v, %v", report.Scan, err)
 	}
-	_, err = New(Options{Blobs: s, Workplace: workplace(t), Database: t.TempDir()}).Scan(context.Background(), s.image(t, debian))
+	_, err = New(Options{Blobs: s, Workplace: workplace(t), Database: t.TempDir()}).Scan(context.Background(), imageOf(t, s, debian))
 	if !errors.Is(err, scan.ErrUnknown) {
 		t.Errorf("a database that is not there: got %v", err)
 	}
 }
 
 func TestThreat153_AnImageThatIsNotWhatItSaysIsNotScanned(t *testing.T) {
-	s, dir := store{}, t.TempDir()
+	s, dir := scantest.Blobs{}, t.TempDir()
 	database(t, dir, "CVE-1")
-	image := s.image(t, debian)
-	other := s.image(t, map[string]string{"etc/os-release": "ID=debian\nVERSION_ID=\"12\"\n"})
+	image := imageOf(t, s, debian)
+	other := imageOf(t, s, map[string]string{"etc/os-release": "ID=debian\nVERSION_ID=\"12\"\n"})
 	raw := strings.Replace(string(image.Manifest.Raw), image.Manifest.Config.Digest.String(), other.Manifest.Config.Digest.String(), 1)
 	m, err := manifest.Parse([]byte(raw), ocispec.MediaTypeImageManifest)
 	if err != nil {
@@ -192,10 +154,10 @@ func (s said) Scan(context.Context, scan.Image) (scan.Report, error) { return s.
 func (said) Edition(context.Context) (string, error)                 { return "1", nil }
 
 func TestThreat152_AScannerThatSawLessThanWeDoHasNotScanned(t *testing.T) {
-	s := store{}
+	s := scantest.Blobs{}
 	files := maps.Clone(debian)
 	files["app/node_modules/left-pad/package.json"] = `{"name":"left-pad","version":"1.0.0"}`
-	image := s.image(t, files)
+	image := imageOf(t, s, files)
 	sbom := func(purls ...string) scan.Report {
 		var components []string
 		for _, purl := range purls {
@@ -232,12 +194,12 @@ func TestThreat152_AScannerThatSawLessThanWeDoHasNotScanned(t *testing.T) {
 
 // counted counts what is read of a registry.
 type counted struct {
-	store
+	scantest.Blobs
 	opened *atomic.Int64 // bytes
 }
 
 func (c counted) OpenBlob(ctx context.Context, repo string, d digest.Digest) (io.ReadCloser, int64, error) {
-	body, size, err := c.store.OpenBlob(ctx, repo, d)
+	body, size, err := c.Blobs.OpenBlob(ctx, repo, d)
 	c.opened.Add(size)
 	return body, size, err
 }
@@ -261,8 +223,8 @@ echo '{"matches":[],"source":{"target":{"imageID":%q,"manifestDigest":%q}},"desc
 }
 
 func TestBothLooksAtAnImageFetchItOnce(t *testing.T) {
-	s := store{}
-	image, dir, opened := s.image(t, debian), filepath.Join(t.TempDir(), "scan"), new(atomic.Int64)
+	s := scantest.Blobs{}
+	image, dir, opened := imageOf(t, s, debian), filepath.Join(t.TempDir(), "scan"), new(atomic.Int64)
 	w, err := scan.OpenWorkplace(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +246,7 @@ func TestBothLooksAtAnImageFetchItOnce(t *testing.T) {
 }
 
 // slow is a registry that answers when nobody waits any more.
-type slow struct{ store }
+type slow struct{ scantest.Blobs }
 
 func (slow) OpenBlob(ctx context.Context, _ string, _ digest.Digest) (io.ReadCloser, int64, error) {
 	<-ctx.Done()
@@ -294,12 +256,12 @@ func (slow) OpenBlob(ctx context.Context, _ string, _ digest.Digest) (io.ReadClo
 // BenchmarkCompared scans an image of 64 MiB of noise beside our own inventory. fetched is how much of the image was written
 // to disk, in images.
 func BenchmarkCompared(b *testing.B) {
-	s := store{}
+	s := scantest.Blobs{}
 	noise := make([]byte, 64<<20)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
 	files := maps.Clone(debian)
 	files["noise"] = string(noise)
-	image, w, opened := s.image(b, files), workplace(b), new(atomic.Int64)
+	image, w, opened := imageOf(b, s, files), workplace(b), new(atomic.Int64)
 	blobs := counted{s, opened}
 	command := grypeScript(b, blobs, w, image)
 	for name, scanner := range map[string]scan.Scanner{"alone": command, "compared": Compared{Scanner: command, Blobs: blobs, Workplace: w}} {

@@ -2,7 +2,6 @@ package harbor
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -21,50 +20,15 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
-	"github.com/sealgate/sealgate/policy/manifest"
 	"github.com/sealgate/sealgate/verifier/scan"
+	"github.com/sealgate/sealgate/verifier/scan/scantest"
 )
 
-// store is a registry's blobs in memory.
-type store map[digest.Digest][]byte
-
-func (s store) OpenBlob(_ context.Context, _ string, d digest.Digest) (io.ReadCloser, int64, error) {
-	raw, ok := s[d]
-	if !ok {
-		return nil, 0, errors.New("not found")
-	}
-	return io.NopCloser(bytes.NewReader(raw)), int64(len(raw)), nil
-}
-
-func (s store) add(mediaType string, raw []byte) ocispec.Descriptor {
-	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
-	s[d.Digest] = raw
-	return d
-}
-
-// image makes an image with a file that lists packages.
-func (s store) image(t *testing.T, packages string) scan.Image {
+// imageOf makes an image with a file that lists packages.
+func imageOf(t *testing.T, blobs scantest.Blobs, packages string) scan.Image {
 	t.Helper()
-	var layer bytes.Buffer
-	w := tar.NewWriter(&layer)
-	_ = w.WriteHeader(&tar.Header{Name: "packages", Mode: 0o644, Size: int64(len(packages)), Typeflag: tar.TypeReg})
-	_, _ = w.Write([]byte(packages))
-	_ = w.Close()
-	config := fmt.Appendf(nil, `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[%q]}}`, digest.FromBytes(layer.Bytes()))
-	raw, err := json.Marshal(map[string]any{
-		"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest,
-		"config": s.add(ocispec.MediaTypeImageConfig, config), "layers": []any{s.add(ocispec.MediaTypeImageLayer, layer.Bytes())},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := manifest.Parse(raw, ocispec.MediaTypeImageManifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return scan.Image{Repo: "prod/app", Manifest: m}
+	return scan.Image{Repo: "prod/app", Manifest: blobs.Image(t, map[string]string{"packages": packages})}
 }
 
 // adapter speaks the published API, and pulls what it is asked to scan as any client of a registry does.
@@ -198,7 +162,7 @@ func (a *adapter) pull(reference string) (string, error) {
 }
 
 // start serves an adapter and a door, and returns the scanner before them.
-func start(t *testing.T, s store, a *adapter) *Scanner {
+func start(t *testing.T, s scantest.Blobs, a *adapter) *Scanner {
 	t.Helper()
 	a.t = t
 	door := NewDoor()
@@ -213,8 +177,8 @@ func start(t *testing.T, s store, a *adapter) *Scanner {
 }
 
 func TestAnAdapterScansThroughTheDoor(t *testing.T) {
-	s := store{}
-	image := s.image(t, "openssl 3.0.1")
+	s := scantest.Blobs{}
+	image := imageOf(t, s, "openssl 3.0.1")
 	scanner := start(t, s, &adapter{polls: 2})
 	report, err := scanner.Scan(context.Background(), image)
 	if err != nil {
@@ -238,13 +202,13 @@ func TestAnAdapterScansThroughTheDoor(t *testing.T) {
 }
 
 func TestACleanReportHasNoList(t *testing.T) {
-	s := store{}
+	s := scantest.Blobs{}
 	for name, report := range map[string]func(string) string{
 		"absent": nil,
 		"null":   func(ours string) string { return strings.TrimSuffix(ours, "}") + `,"vulnerabilities":null}` },
 		"empty":  func(ours string) string { return strings.TrimSuffix(ours, "}") + `,"vulnerabilities":[]}` },
 	} {
-		report, err := start(t, s, &adapter{report: report}).Scan(context.Background(), s.image(t, "openssl 3.0.2"))
+		report, err := start(t, s, &adapter{report: report}).Scan(context.Background(), imageOf(t, s, "openssl 3.0.2"))
 		if err != nil || len(report.Findings) != 0 || report.Scanner != "Test" {
 			t.Errorf("%s: got %+v, %v", name, report, err)
 		}
@@ -253,8 +217,8 @@ func TestACleanReportHasNoList(t *testing.T) {
 
 // An adapter that is broken or hostile finds nothing out.
 func TestThreat152_AnAdapterThatFailsIsNoCleanScan(t *testing.T) {
-	s := store{}
-	image := s.image(t, "openssl 3.0.1")
+	s := scantest.Blobs{}
+	image := imageOf(t, s, "openssl 3.0.1")
 	answer := func(status int, body string) func(http.ResponseWriter) bool {
 		return func(w http.ResponseWriter) bool {
 			w.WriteHeader(status)
@@ -313,9 +277,9 @@ func TestThreat152_AnAdapterThatFailsIsNoCleanScan(t *testing.T) {
 
 // The door shows one image to one scan, and no more.
 func TestThreat156_TheDoorIsForOneImageAndOneScan(t *testing.T) {
-	s := store{}
-	image, other := s.image(t, "openssl 3.0.1"), s.image(t, "another")
-	secret := s.add("x", []byte("a blob of somebody else"))
+	s := scantest.Blobs{}
+	image, other := imageOf(t, s, "openssl 3.0.1"), imageOf(t, s, "another")
+	secret := s.Add("x", []byte("a blob of somebody else"))
 	door := NewDoor()
 	server := httptest.NewServer(door)
 	defer server.Close()
@@ -378,8 +342,8 @@ func TestThreat156_TheDoorIsForOneImageAndOneScan(t *testing.T) {
 }
 
 func TestADoorDoesNotEndABlobCleanlyThatIsCutShort(t *testing.T) {
-	s := store{}
-	image := s.image(t, "openssl 3.0.1")
+	s := scantest.Blobs{}
+	image := imageOf(t, s, "openssl 3.0.1")
 	d := image.Manifest.Layers[0].Digest
 	s[d] = s[d][:100]
 	door := NewDoor()

@@ -1,0 +1,191 @@
+package gateway_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealgate/sealgate/policy/manifest"
+)
+
+// everyList runs a test before a registry that lists referrers itself and before one that leaves it to a tag.
+func everyList(t *testing.T, test func(t *testing.T, r *rig)) {
+	t.Run("a registry with the referrers API", func(t *testing.T) {
+		test(t, newRigBefore(t, registryAt(t, "other", "", newRegistryWithReferrers())))
+	})
+	t.Run("a registry without", func(t *testing.T) { test(t, newRig(t)) })
+}
+
+func TestThreat052_ReferrersThatComeAtOnceAreCountedTogether(t *testing.T) {
+	const all = 80
+	var (
+		mu      sync.Mutex
+		gate    bool
+		asked   int
+		arrived = make(chan struct{})
+	)
+	behind := newRegistryWithReferrers()
+	// Nobody learns how many there are before everybody asked.
+	r := newRigBefore(t, registryAt(t, "other", "", http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		mu.Lock()
+		wait := gate && strings.Contains(q.URL.Path, "/referrers/") && asked < all
+		if wait {
+			if asked++; asked == all {
+				close(arrived)
+			}
+		}
+		mu.Unlock()
+		if wait {
+			<-arrived
+		}
+		behind.ServeHTTP(w, q)
+	})))
+	im := newImage("65532", "x")
+	r.push("a", "v1", im)
+	var referrers []image
+	for i := range all {
+		referrer := r.artifact(im, fmt.Sprint("referrer ", i))
+		r.pushBlobs("a", referrer)
+		referrers = append(referrers, referrer)
+	}
+	mu.Lock()
+	gate = true
+	mu.Unlock()
+
+	var group sync.WaitGroup
+	for _, referrer := range referrers {
+		group.Go(func() { r.putManifest("a", referrer.digest.String(), referrer) })
+	}
+	group.Wait()
+	if n := r.referrers("a", im.digest); n > 64 {
+		t.Errorf("%d referrers were taken at once, more than are taken one after the other", n)
+	}
+
+	// Who comes when they are done is not counted with them.
+	other := newImage("65532", "y")
+	r.push("a", "v2", other)
+	for i := range 3 {
+		referrer := r.artifact(other, fmt.Sprint("referrer ", i))
+		if a := r.push("a", referrer.digest.String(), referrer); a.status != http.StatusCreated {
+			t.Errorf("got %d %s", a.status, a.body)
+		}
+	}
+}
+
+func TestThreat052_AnEvidenceTagIsNoSecondWayToRefer(t *testing.T) {
+	everyList(t, func(t *testing.T, r *rig) {
+		im := newImage("65532", "x")
+		r.push("a", "v1", im)
+		before := r.referrers("a", im.digest)
+		payload := []byte(`{"critical":{}}`)
+		for tag, layers := range map[string]any{".sig": manifest.SimpleSigning, ".att": manifest.DSSE, "": nil} {
+			doc := map[string]any{
+				"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest, "subject": describe(ocispec.MediaTypeImageManifest, im.manifest),
+			}
+			if layers == nil {
+				doc["mediaType"], doc["manifests"] = ocispec.MediaTypeImageIndex, []any{}
+			} else {
+				doc["config"], doc["layers"] = describe(ocispec.MediaTypeEmptyJSON, []byte("{}")), []any{describe(layers.(string), payload)}
+			}
+			raw, err := json.Marshal(doc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			one := image{raw, [][]byte{[]byte("{}"), payload}, digest.FromBytes(raw)}
+			a := r.push("a", "sha256-"+digest.FromString("another image").Encoded()+tag, one)
+			if a.status != http.StatusForbidden || !strings.Contains(a.message(), "refers to an image by itself") {
+				t.Errorf("%q: got %d %s", tag, a.status, a.body)
+			}
+		}
+		if n := r.referrers("a", im.digest); n != before {
+			t.Errorf("%d referrers were added by the tags of another image", n-before)
+		}
+	})
+}
+
+// listOf is a list of referrers, of what a fallback tag holds and more.
+func (r *rig) listOf(repo string, subject digest.Digest, more ...image) (tag string, raw []byte) {
+	r.t.Helper()
+	tag = "sha256-" + subject.Encoded()
+	var list struct{ Manifests []any }
+	if a := r.send("GET", "/v2/"+repo+"/manifests/"+tag, nil); a.status == http.StatusOK {
+		if err := json.Unmarshal(a.body, &list); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	for _, im := range more {
+		list.Manifests = append(list.Manifests, describe(mediaTypeOf(im.manifest), im.manifest))
+	}
+	raw, err := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageIndex, "manifests": list.Manifests})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return tag, raw
+}
+
+func TestThreat052_AListNamesWhatIsThereAndRefersToItsSubject(t *testing.T) {
+	everyList(t, func(t *testing.T, r *rig) {
+		im, other := newImage("65532", "x"), newImage("65532", "another image")
+		r.push("a", "v1", im)
+		r.push("a", other.digest.String(), other)
+		elsewhere, absent, here := r.artifact(other, "refers to another image"), r.artifact(im, "was never pushed"), r.artifact(im, "refers to it")
+		r.push("a", elsewhere.digest.String(), elsewhere)
+		r.bypass("a", here.digest.String(), here)
+		// Whoever lists what he then deletes leaves an image of which nobody can tell what is attached to it.
+		for what, listed := range map[string]image{"refers to nothing": other, "refers to something else": elsewhere, "is not there": absent} {
+			tag, raw := r.listOf("a", im.digest, listed)
+			a := r.send("PUT", "/v2/a/manifests/"+tag, raw, "Content-Type", ocispec.MediaTypeImageIndex)
+			if a.status != http.StatusForbidden || !strings.Contains(a.message(), listed.digest.String()) {
+				t.Errorf("%s: got %d %s", what, a.status, a.body)
+			}
+		}
+		tag, raw := r.listOf("a", im.digest, here)
+		for range 2 {
+			r.want(http.StatusCreated, "PUT", "/v2/a/manifests/"+tag, raw, "Content-Type", ocispec.MediaTypeImageIndex)
+		}
+		r.want(http.StatusAccepted, "DELETE", "/v2/a/manifests/"+here.digest.String(), nil)
+		r.enforce(r.key)
+		r.want(http.StatusOK, "GET", "/v2/a/manifests/v1", nil)
+	})
+}
+
+// A crash between the two would leave a list that names what is not there, and the image undecided until somebody mends it.
+func TestAReferrerIsTakenOffTheListBeforeItIsDeleted(t *testing.T) {
+	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	var watched atomic.Value // the path of the list
+	watched.Store("")
+	r := newRigBefore(t, registryAt(t, "other", "", http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if path := watched.Load().(string); path != "" && q.Method == http.MethodDelete {
+			list := httptest.NewRecorder()
+			inner.ServeHTTP(list, httptest.NewRequest("GET", path, nil))
+			if strings.Contains(list.Body.String(), q.URL.Path[strings.LastIndex(q.URL.Path, "/")+1:]) {
+				t.Errorf("%s is deleted while it is listed: %s", q.URL.Path, list.Body)
+			}
+		}
+		inner.ServeHTTP(w, q)
+	})))
+	im := newImage("65532", "x")
+	r.push("a", "v1", im)
+	referrer := r.artifact(im, "refers to it")
+	if a := r.push("a", referrer.digest.String(), referrer); a.status != http.StatusCreated {
+		t.Fatal(a.status, string(a.body))
+	}
+	watched.Store("/v2/a/manifests/sha256-" + im.digest.Encoded())
+	if n := r.referrers("a", im.digest); n != 2 {
+		t.Fatalf("%d referrers, want the seal and one", n)
+	}
+	r.want(http.StatusAccepted, "DELETE", "/v2/a/manifests/"+referrer.digest.String(), nil)
+	if n := r.referrers("a", im.digest); n != 1 {
+		t.Errorf("%d referrers, want the seal", n)
+	}
+}
