@@ -10,13 +10,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"reflect"
-	"runtime"
 )
 
 // Frames of HTTP/2 (RFC 9113), as a registry can write them that means harm.
