@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // transports are the ways out of one registry. Writes have a pool of their own because a registry may take minutes to
@@ -53,11 +55,10 @@ func newTransports(origin *url.URL, roots *x509.CertPool, certificate *tls.Certi
 }
 
 func newTransport(dial func(context.Context, string, string) (net.Conn, error), roots *x509.CertPool, answer time.Duration) *http.Transport {
-	return &http.Transport{
+	t := &http.Transport{
 		DialContext:            dial,
 		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    dialTimeout,
-		ForceAttemptHTTP2:      true,
 		MaxIdleConnsPerHost:    idleConnections,
 		IdleConnTimeout:        idleTimeout,
 		ResponseHeaderTimeout:  answer,
@@ -66,6 +67,11 @@ func newTransport(dial func(context.Context, string, string) (net.Conn, error), 
 		WriteBufferSize:        64 << 10,
 		ReadBufferSize:         64 << 10,
 	}
+	// HTTP/2 not by net/http: what is wrong with this one is mended by raising a version in go.mod, whatever Go builds the program.
+	if err := http2.ConfigureTransport(t); err != nil {
+		panic("upstream: a new transport has no HTTP/2 yet: " + err.Error())
+	}
+	return t
 }
 
 func remote(conn net.Conn) (netip.Addr, bool) {
