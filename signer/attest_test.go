@@ -314,3 +314,32 @@ func TestAnAttestationOfAnotherImageUnderTheTagIsNotOurs(t *testing.T) {
 		t.Errorf("%d layers, want the one that was moved there and ours", len(m.Layers))
 	}
 }
+
+// Signatures of one subject differ where a key signs one thing twice in different ways. However many there are, each may be the
+// one that somebody pinned.
+func TestThreat051_ASignatureIsNeverSuperseded(t *testing.T) {
+	key := newKey(t)
+	var all []said
+	for n := range 3 * maxKept {
+		s := said{by: key, created: fmt.Sprint(n)}
+		s.statement.PredicateType = signPredicate
+		all = append(all, s)
+	}
+	if old := superseded(all); len(old) > 0 {
+		t.Errorf("%d of %d signatures are superseded", len(old), len(all))
+	}
+}
+
+func TestThreat062_AStatementAboutMoreThanTheSubjectIsNotOurSeal(t *testing.T) {
+	key := newKey(t)
+	one, other := digest.FromString("one"), digest.FromString("other")
+	subject := func(d digest.Digest) string { return `{"digest":{"sha256":"` + d.Encoded() + `"}}` }
+	for subjects, want := range map[string]bool{
+		subject(one): true, subject(other): false, subject(one) + "," + subject(other): false, subject(other) + "," + subject(one): false, "": false,
+	} {
+		payload := []byte(`{"_type":"` + statementType + `","predicateType":"x","subject":[` + subjects + `]}`)
+		if s := read(key, payload, one); (s != nil) != want {
+			t.Errorf("about [%s]: %v, want %v", subjects, s != nil, want)
+		}
+	}
+}
