@@ -14,7 +14,7 @@ COMMIT   ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 # What is ours alone; the rest under e2e and deploy needs daemons and tools.
 units = ./cmd/... ./deploy/node ./gateway/... ./policy/... ./signer/... ./verifier/...
 # What needs nothing but Go beside them.
-quick = ./e2e/architecture ./e2e/bench ./e2e/tools/tally ./deploy/image
+quick = ./e2e/architecture ./e2e/bench ./e2e/tools/tally ./e2e/tools/vulns ./deploy/image
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -15,19 +17,29 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"sync/atomic"
+	"sync"
 	"time"
+
+	"github.com/sigstore/rekor/pkg/util"
+	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/transparency-dev/merkle/rfc6962"
+	"github.com/transparency-dev/merkle/testonly"
 )
 
-// rekor1 is as much of a transparency log of the first generation as cosign 2 needs to sign: it takes an entry and answers with a
-// promise to log it (https://github.com/sigstore/rekor/blob/main/openapi.yaml). The real one keeps its tree in a database
-// server, which is not needed to verify a promise.
+// rekor1 is a transparency log of the first generation, as far as those who sign ask it: it takes an entry into its tree and
+// answers with a promise, and a proof that it is there (https://github.com/sigstore/rekor/blob/main/openapi.yaml). The real one
+// keeps its tree in a database server.
 type rekor1 struct {
-	url   string
-	key   *ecdsa.PrivateKey
-	id    string // SHA-256 of the public key
-	count atomic.Int64
+	url string
+	key *ecdsa.PrivateKey
+	id  string // SHA-256 of the public key
+
+	mu   sync.Mutex
+	tree *testonly.Tree // guarded by mu
 }
+
+// entry is a log entry, as JSON has it.
+type entry = map[string]any
 
 func startRekor1(publicKey string) (*rekor1, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -46,7 +58,7 @@ func startRekor1(publicKey string) (*rekor1, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256(public)
-	l := &rekor1{url: "http://" + listener.Addr().String(), key: key, id: hex.EncodeToString(sum[:])}
+	l := &rekor1{url: "http://" + listener.Addr().String(), key: key, id: hex.EncodeToString(sum[:]), tree: testonly.New(rfc6962.DefaultHasher)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/v1/log/entries", l.add)
 	go func() { _ = http.Serve(listener, mux) }()
@@ -72,21 +84,49 @@ func (l *rekor1) add(w http.ResponseWriter, r *http.Request) {
 	}
 
 	canonical, _ := json.Marshal(body) // as RFC 8785 wants it: sorted, and without space
-	index := l.count.Add(1)
-	entry := map[string]any{
-		"body": base64.StdEncoding.EncodeToString(canonical), "integratedTime": time.Now().Unix(), "logID": l.id, "logIndex": index,
-	}
-	promised, _ := json.Marshal(entry)
-	sum := sha256.Sum256(promised)
-	promise, err := ecdsa.SignASN1(rand.Reader, l.key, sum[:])
+	id, answer, err := l.include(canonical)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	entry["verification"] = map[string]any{"signedEntryTimestamp": promise}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusCreated)
-	_ = json.NewEncoder(w).Encode(map[string]any{fmt.Sprintf("%064x", index): entry})
+	_ = json.NewEncoder(w).Encode(map[string]any{id: answer})
+}
+
+// include takes an entry into the tree, promises that it did, and proves it.
+func (l *rekor1) include(canonical []byte) (id string, answer entry, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	index := l.tree.Size()
+	l.tree.AppendData(canonical)
+	path, err := l.tree.InclusionProof(index, index+1)
+	if err != nil {
+		return "", nil, err
+	}
+	hashes := make([]string, len(path))
+	for i, hash := range path {
+		hashes[i] = hex.EncodeToString(hash)
+	}
+	signer, err := signature.LoadSigner(l.key, crypto.SHA256)
+	if err != nil {
+		return "", nil, err
+	}
+	checkpoint, err := util.CreateAndSignCheckpoint(context.Background(), "rekor1.acme.example", 1, index+1, l.tree.Hash(), signer)
+	if err != nil {
+		return "", nil, err
+	}
+
+	answer = entry{
+		"body": base64.StdEncoding.EncodeToString(canonical), "integratedTime": time.Now().Unix(), "logID": l.id, "logIndex": index,
+	}
+	promised, _ := json.Marshal(answer)
+	sum := sha256.Sum256(promised)
+	promise, err := ecdsa.SignASN1(rand.Reader, l.key, sum[:])
+	answer["verification"] = entry{"signedEntryTimestamp": promise, "inclusionProof": entry{
+		"checkpoint": string(checkpoint), "hashes": hashes, "logIndex": index, "rootHash": hex.EncodeToString(l.tree.Hash()), "treeSize": index + 1,
+	}}
+	return fmt.Sprintf("%064x", rfc6962.DefaultHasher.HashLeaf(canonical)), answer, err
 }
 
 // canonicalEnvelope is what the log keeps of an envelope: hashes of it, and who signed.

@@ -174,8 +174,17 @@ func TestThreat157_AHardwareSecurityModuleSignsAndItsPINIsNowhere(t *testing.T) 
 	writeFile(t, filepath.Join(home, "softhsm2.conf"), []byte("directories.tokendir = "+home+"\nobjectstore.backend = file\n"), 0o644)
 	env := []string{"SOFTHSM2_CONF=" + filepath.Join(home, "softhsm2.conf")}
 	command(t, env, "/usr/bin/softhsm2-util", "--init-token", "--free", "--label", "sealgate", "--pin", pin, "--so-pin", "12345678").ok(t)
-	command(t, env, "/usr/bin/pkcs11-tool", "--module", module, "--token-label", "sealgate", "--login", "--pin", pin,
-		"--keypairgen", "--key-type", "EC:prime256v1", "--label", "release", "--id", "01").ok(t)
+	token := func(args ...string) {
+		t.Helper()
+		command(t, env, "/usr/bin/pkcs11-tool", append([]string{"--module", module, "--token-label", "sealgate", "--login", "--pin", pin}, args...)...).ok(t)
+	}
+	generate := func(label string, id ...string) {
+		token(append([]string{"--keypairgen", "--key-type", "EC:prime256v1", "--label", label}, id...)...)
+	}
+	generate("release", "--id", "01")
+	generate("bare")
+	generate("twice", "--id", "02")
+	generate("twice", "--id", "03")
 
 	config := `
 authorities: [{name: hsm, signer: hsm}]
@@ -206,6 +215,8 @@ policies:
 	for name, c := range map[string]struct{ label, pin, want string }{
 		"a key that is not there": {"another", pin, "another"},
 		"a wrong PIN":             {"release", secretCanary + "-wrong", "PIN"},
+		"a key without an id":     {"bare", pin, "CKA_ID"},
+		"one label for two keys":  {"twice", pin, "there are 2 with that label"},
 	} {
 		gw.configure(t, fmt.Sprintf(config, c.label))
 		writeFile(t, gw.path("hsm.pin"), []byte(c.pin+"\n"), 0o600)
@@ -214,6 +225,13 @@ policies:
 			t.Errorf("%s: the PIN is in %s", name, r.output)
 		}
 	}
+
+	for _, half := range []string{"privkey", "pubkey"} { // as the message says
+		token("--label", "bare", "--set-id", "04", "--type", half)
+	}
+	gw.configure(t, fmt.Sprintf(config, "bare"))
+	writeFile(t, gw.path("hsm.pin"), []byte(pin+"\n"), 0o600)
+	gw.run(t, "config", "check").ok(t)
 }
 
 // keepsSecrets looks for the canary in all that a gateway tells and writes.

@@ -3,9 +3,11 @@ package gateway_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -131,5 +133,83 @@ func TestThreat035_ASmallBlobOfOtherBytesIsNotServed(t *testing.T) {
 	a := r.want(http.StatusBadGateway, "GET", "/v2/a/blobs/"+digest.FromString(`{"right":"bytes"}`).String(), nil)
 	if bytes.Contains(a.body, []byte("other")) {
 		t.Errorf("got %s", a.body)
+	}
+}
+
+// countingInspector counts what is inspected.
+type countingInspector struct {
+	gateway.Inspector
+	n *atomic.Int64
+}
+
+func (c countingInspector) Inspect(ctx context.Context, repo string, m *manifest.Manifest, needs policy.ImageNeeds) (policy.Image, error) {
+	c.n.Add(1)
+	return c.Inspector.Inspect(ctx, repo, m, needs)
+}
+
+// A few kilobytes, of which each level lists the one below as often as an index may: a billion ways lead to the last.
+func TestThreat019_WhatIsListedAThousandTimesIsJudgedOnce(t *testing.T) {
+	r := newRig(t)
+	im := newImage("65532", "x")
+	r.push("a", im.digest.String(), im)
+	var n atomic.Int64
+	r.swap(func(re *gateway.Regime) { re.Inspector = countingInspector{re.Inspector, &n} })
+	top, mediaType := im, ocispec.MediaTypeImageManifest
+	for depth := 1; depth <= 3; depth++ {
+		list := make([]any, 1000)
+		for i := range list {
+			list[i] = describe(mediaType, top.manifest)
+		}
+		raw, err := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageIndex, "manifests": list})
+		if err != nil {
+			t.Fatal(err)
+		}
+		top, mediaType = image{manifest: raw, digest: digest.FromBytes(raw)}, ocispec.MediaTypeImageIndex
+		n.Store(0)
+		if a := r.putManifest("a", fmt.Sprint("depth", depth), top); a.status != http.StatusCreated {
+			t.Fatalf("depth %d: got %d %s", depth, a.status, a.body)
+		}
+		if got := n.Load(); got != int64(depth)+1 {
+			t.Errorf("depth %d: %d manifests were inspected, there are %d", depth, got, depth+1)
+		}
+	}
+	r.want(http.StatusOK, "GET", "/v2/a/manifests/depth3", nil)
+}
+
+// What was judged where it may be counts nowhere else: not deeper, and not as something that it is not.
+func TestThreat019_021_WhatWasJudgedOnceIsStillTooDeepAndStillLiedAbout(t *testing.T) {
+	r := newRig(t)
+	im := newImage("65532", "x")
+	r.push("a", im.digest.String(), im)
+	indexOf := func(entries ...any) image {
+		raw, err := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageIndex, "manifests": entries})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return image{manifest: raw, digest: digest.FromBytes(raw)}
+	}
+	entry := func(im image) map[string]any { return describe(mediaTypeOf(im.manifest), im.manifest) }
+
+	levels := []image{im}
+	for range 3 {
+		next := indexOf(entry(levels[len(levels)-1]))
+		r.bypass("a", next.digest.String(), next)
+		levels = append(levels, next)
+	}
+	for name, deep := range map[string]image{
+		"first where it may be": indexOf(entry(levels[1]), entry(levels[3])),
+		"first too deep":        indexOf(entry(levels[3]), entry(levels[1])),
+	} {
+		if a := r.putManifest("a", "deep", deep); a.status != http.StatusBadRequest {
+			t.Errorf("%s: got %d %s", name, a.status, a.body)
+		}
+	}
+
+	lie := entry(im)
+	lie["size"] = 1
+	liar := indexOf(lie)
+	r.bypass("a", liar.digest.String(), liar)
+	if a := r.putManifest("a", "lie", indexOf(entry(levels[2]), entry(liar))); a.status != http.StatusBadRequest {
+		t.Errorf("an index that lies: got %d %s", a.status, a.body)
 	}
 }

@@ -48,7 +48,7 @@ func (g *Gateway) pushManifest(x *exchange) error {
 		return g.refuseBeyondSigning(x, policy.Push)
 	}
 	if m.Subject != nil {
-		defer g.arrivals.begin(policy.Subject{Repo: x.t.Repo, Digest: m.Subject.Digest})()
+		defer g.arrivals.begin(policy.Subject{Repo: x.t.Repo, Digest: m.Subject.Digest}, large(m))()
 	}
 	if m.IsEvidence() {
 		return g.pushEvidence(ctx, x, m)
@@ -80,7 +80,7 @@ func (g *Gateway) admitPush(ctx context.Context, x *exchange, m *manifest.Manife
 		reason.Requirement, reason.Subject = "evidence", m.Digest.String()
 		j.verdict = policy.Refuse(*reason)
 	} else {
-		j.verdict, passed, j.err = g.judgePush(ctx, x, m, 0)
+		j.verdict, passed, j.err = g.judgePush(ctx, x, m)
 	}
 	if errors.Is(j.err, manifest.ErrInvalid) || errors.Is(j.err, upstream.ErrNotFound) {
 		return j.err // the request is at fault: nothing was there to decide about
@@ -103,7 +103,21 @@ type grounds struct {
 
 // judgePush inspects and scans a manifest, and everything that an index lists, and judges each under the push rule. An index is
 // admitted when its children are. What passed is everything that is to be sealed then, the manifest itself last.
-func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manifest, depth int) (verdict policy.Verdict, passed []grounds, err error) {
+func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manifest) (verdict policy.Verdict, passed []grounds, err error) {
+	return g.judgeManifest(ctx, x, m, 0, tour{})
+}
+
+// tour is what one push has led to so far. An index may list one manifest a thousand times, in other indexes that are listed a
+// thousand times: each is judged once as it is listed, and again only where it comes deeper, and may be too deep.
+type tour map[listed]int // how deep
+
+type listed struct {
+	digest    digest.Digest
+	size      int64
+	mediaType string
+}
+
+func (g *Gateway) judgeManifest(ctx context.Context, x *exchange, m *manifest.Manifest, depth int, t tour) (verdict policy.Verdict, passed []grounds, err error) {
 	if depth > maxIndexDepth {
 		return policy.Verdict{}, nil, fmt.Errorf("%w: indexes nested deeper than %d", manifest.ErrInvalid, maxIndexDepth)
 	}
@@ -127,7 +141,12 @@ func (g *Gateway) judgePush(ctx context.Context, x *exchange, m *manifest.Manife
 	}
 
 	for _, d := range m.Manifests {
-		v, children, err := g.judgeChild(ctx, x, d, depth+1)
+		as := listed{d.Digest, d.Size, d.MediaType}
+		if t[as] > depth {
+			continue
+		}
+		t[as] = depth + 1
+		v, children, err := g.judgeChild(ctx, x, d, depth+1, t)
 		if err != nil || !v.Admitted() {
 			return v, nil, err
 		}
@@ -178,7 +197,7 @@ func (g *Gateway) scan(ctx context.Context, x *exchange, m *manifest.Manifest, i
 
 // judgeChild judges one manifest that an index lists. It is sealed with the index even if it was pushed before: that may have
 // been around the gateway, or before it sealed. What a build tool attests about its images, inside their index, is no image.
-func (g *Gateway) judgeChild(ctx context.Context, x *exchange, d ocispec.Descriptor, depth int) (policy.Verdict, []grounds, error) {
+func (g *Gateway) judgeChild(ctx context.Context, x *exchange, d ocispec.Descriptor, depth int, t tour) (policy.Verdict, []grounds, error) {
 	child, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Digest: d.Digest})
 	if err != nil {
 		return policy.Verdict{}, nil, fmt.Errorf("read %s that the index lists: %w", d.Digest, err)
@@ -197,7 +216,7 @@ func (g *Gateway) judgeChild(ctx context.Context, x *exchange, d ocispec.Descrip
 		return policy.AdmitEvidence(), nil, nil
 	}
 
-	return g.judgePush(ctx, x, child, depth)
+	return g.judgeManifest(ctx, x, child, depth, t)
 }
 
 // stageAndSeal stores the manifest under its digest, where without a signature nobody can pull it, and seals what passed there.

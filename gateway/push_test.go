@@ -319,6 +319,25 @@ func TestChunksArriveInOrder(t *testing.T) {
 	}
 }
 
+// The embedded registry reads forms: a body called one would give it another digest than the one that the gateway saw.
+func TestThreat148_TheBytesOfAnUploadAreNeverRead(t *testing.T) {
+	r := newRig(t)
+	other := digest.FromString("other").String()
+	for contentType, body := range map[string]string{
+		"application/x-www-form-urlencoded":   "digest=" + other,
+		"multipart/form-data; boundary=x":     "--x\r\nContent-Disposition: form-data; name=digest\r\n\r\n" + other + "\r\n--x--\r\n",
+		"application/vnd.oci.image.layer.tar": "other",
+	} {
+		to := r.want(http.StatusAccepted, "POST", "/v2/a/blobs/uploads/", nil).header.Get("Location")
+		chunk := r.want(http.StatusAccepted, "PATCH", to, []byte(body), "Content-Type", contentType)
+		d := digest.FromString(body + body).String()
+		done := r.want(http.StatusCreated, "PUT", chunk.header.Get("Location")+"?digest="+d, []byte(body), "Content-Type", contentType)
+		if got := r.want(http.StatusOK, "GET", done.header.Get("Location"), nil); string(got.body) != body+body {
+			t.Errorf("%s: got %q", contentType, got.body)
+		}
+	}
+}
+
 func TestThreat147_AMountNeedsTheRightToPullItsSource(t *testing.T) {
 	closed, open := sealing(), sealing()
 	closed.Name, closed.Repositories, closed.Pull = "closed", []string{"secret/**"}, nil

@@ -63,7 +63,7 @@ func (g *Gateway) Seal(ctx context.Context, repo, reference string, progress fun
 // judgeWhole judges a manifest under the push rule, however long it takes to read it.
 func (g *Gateway) judgeWhole(ctx context.Context, x *exchange, m *manifest.Manifest) (j judgement, passed []grounds) {
 	for {
-		j.verdict, passed, j.err = g.judgePush(ctx, x, m, 0)
+		j.verdict, passed, j.err = g.judgePush(ctx, x, m)
 		if !errors.Is(j.err, policy.ErrUnfinished) || ctx.Err() != nil {
 			return j, passed
 		}

@@ -84,7 +84,7 @@ func (g *Gateway) continueUpload(x *exchange) error {
 	switch x.t.Kind {
 	case UploadChunk:
 		request.Body, request.Length = g.body(x), x.r.ContentLength
-		copyHeader(request.Header, x.r.Header, "Content-Range", "Content-Type")
+		opaque(request.Header, x.r.Header)
 	case FinishUpload:
 		if x.t.Digest == "" {
 			return badRequest("DIGEST_INVALID", "the end of an upload names its digest: ?digest=sha256:…")
@@ -94,7 +94,7 @@ func (g *Gateway) continueUpload(x *exchange) error {
 		if t.Fresh && x.r.ContentLength != 0 {
 			request.Body = newDigestReader(g.body(x), x.t.Digest)
 		}
-		copyHeader(request.Header, x.r.Header, "Content-Range", "Content-Type")
+		opaque(request.Header, x.r.Header)
 	}
 
 	resp, err := x.registry.Do(x.r.Context(), request)
@@ -155,6 +155,13 @@ func withDigest(query string, d digest.Digest) string {
 		return digestQuery
 	}
 	return query + "&" + digestQuery
+}
+
+// opaque says that what follows is bytes, whatever the client calls them: a registry that reads forms would take a digest, or
+// the upload's state, from the body.
+func opaque(to, from http.Header) {
+	copyHeader(to, from, "Content-Range")
+	to.Set("Content-Type", "application/octet-stream")
 }
 
 func copyHeader(to, from http.Header, names ...string) {

@@ -55,6 +55,20 @@ var checks = []check{
 		why: (*Rule).whyBase,
 		fix: "build FROM an approved base image, or have this one approved: crane config BASE | jq .rootfs.diff_ids",
 	}, {
+		name: CheckBaseClaim, code: FalseBaseClaim, needs: ofBoth, action: func(d *ImageDocument) *string { return &d.BaseClaim },
+		why: (*Rule).whyBaseClaim,
+		fix: "have the build say what it stands on, or nothing: the annotations and labels org.opencontainers.image.base.name and .digest",
+	}, {
+		name: CheckAge, code: TooOld, needs: ofConfig,
+		action: func(d *ImageDocument) *string {
+			if d.Age == nil {
+				return nil
+			}
+			return &d.Age.OnMiss
+		},
+		why: (*Rule).whyOld,
+		fix: "build it again, and let it say when: the tool's own clock, or SOURCE_DATE_EPOCH",
+	}, {
 		name: CheckEndOfLife, code: EndOfLife, needs: ofLayers, action: func(d *ImageDocument) *string { return &d.EndOfLife },
 		why: func(_ *Rule, image Image, at time.Time) string { return whyEnded(image.Content.System, at) },
 		fix: "build FROM a release that still gets security fixes",
@@ -165,7 +179,7 @@ func (r *Rule) compileImage(image *ImageDocument, known Known, fault func(path, 
 			continue
 		}
 		key, standard := path+"."+string(c.name), allow
-		if c.name == CheckBase || c.name == CheckLabels || c.name == CheckProfile {
+		if slices.Contains([]Check{CheckBase, CheckLabels, CheckAge, CheckProfile}, c.name) {
 			key, standard = key+".on_miss", deny
 		}
 		switch *action {
@@ -190,6 +204,12 @@ func (r *Rule) compileImage(image *ImageDocument, known Known, fault func(path, 
 	}
 	if image.Base != nil {
 		r.compileBase(image.Base, known, fault)
+	}
+	if claim := image.BaseClaim; (claim == warn || claim == deny) && (image.Base == nil || image.Base.Approved == "") {
+		fault(path+".base_claim", "has no list to hold claims against; name one in base.approved (with on_miss: allow it asks nothing else)")
+	}
+	if age := image.Age; age != nil && age.Max <= 0 {
+		fault(path+".age.max", "is not how old an image may be; write it like 2160h")
 	}
 	for i, e := range image.Exceptions {
 		r.compileException(e, known, func(key, format string, args ...any) {

@@ -79,7 +79,18 @@ func TestEachCheckRefusesWhatItFinds(t *testing.T) {
 		"the end of life":           {func(i *Image) { i.Content.System.Version = "11" }, "END_OF_LIFE", "its system debian 11 has had no security fixes since 2026-08-31"},
 		"another base":              {func(i *Image) { i.Content.DiffIDs = i.Content.DiffIDs[1:] }, "UNAPPROVED_BASE", "it stands on no approved base image"},
 		"a base that has expired":   {func(i *Image) { i.Content.DiffIDs[0] = old }, "UNAPPROVED_BASE", "its base image old is not approved any more"},
-		"scratch":                   {func(i *Image) { *i.Content = Content{DiffIDs: i.Content.DiffIDs[1:]} }, "", ""},
+		"a lie about its base": {func(i *Image) {
+			i.Content.DiffIDs, i.BaseClaim.Digest = []digest.Digest{debianImage}, debianImage.String()
+		},
+			"UNAPPROVED_BASE FALSE_BASE_CLAIM", ""},
+		"a true word about its base": {func(i *Image) { i.BaseClaim.Digest = debianImage.String() }, "", ""},
+		"long ago":                   {func(i *Image) { i.Config.Created = now.AddDate(-1, 0, 0) }, "IMAGE_TOO_OLD", "it says that it was made 365 days ago, at most 90 days are allowed"},
+		"the last moment":            {func(i *Image) { i.Config.Created = now.Add(-90 * 24 * time.Hour) }, "", ""},
+		"past the last moment":       {func(i *Image) { i.Config.Created = now.Add(-90*24*time.Hour - 1) }, "IMAGE_TOO_OLD", "it says that it was made more than 90 days ago, at most 90 days are allowed"},
+		"no date":                    {func(i *Image) { i.Config.Created = time.Time{} }, "IMAGE_TOO_OLD", "it does not say when it was made"},
+		"the date of 1970":           {func(i *Image) { i.Config.Created = time.Unix(0, 0) }, "IMAGE_TOO_OLD", "it does not say when it was made"},
+		"the date of 1980":           {func(i *Image) { i.Config.Created = time.Date(1980, 1, 1, 0, 0, 1, 0, time.UTC) }, "IMAGE_TOO_OLD", "it does not say when it was made"},
+		"scratch":                    {func(i *Image) { *i.Content = Content{DiffIDs: i.Content.DiffIDs[1:]} }, "", ""},
 		"scratch with a shell": {func(i *Image) {
 			*i.Content = Content{Findings: []ImageFinding{{Check: CheckMinimal, Path: "bin/sh"}}}
 		}, "UNAPPROVED_BASE NOT_MINIMAL ANOTHER_PROFILE", ""},
@@ -139,6 +150,7 @@ func TestARefusalListsTheFirstFindingsAndCountsTheRest(t *testing.T) {
 
 func TestExceptionsEnd(t *testing.T) {
 	image := spotless()
+	image.Config.Created = now
 	image.Content.Findings = []ImageFinding{{Check: CheckSetuid, Path: "usr/bin/su"}}
 	last := time.Date(2027, 1, 31, 23, 59, 59, 0, time.UTC)
 	for at, admitted := range map[time.Time]bool{now: true, last: true, last.Add(time.Second): false, last.In(time.FixedZone("", 3600*9)): true} {
@@ -197,6 +209,8 @@ func TestARuleNeedsWhatItsChecksLookAt(t *testing.T) {
 		"a profile":       {ImageDocument{Profile: &ProfileDocument{Any: []string{"alpine"}}}, ImageNeeds{Layers: true}},
 		"files":           {ImageDocument{MaxFiles: 1}, ImageNeeds{Layers: true}},
 		"a base":          {ImageDocument{Base: &BaseDocument{Scratch: true}}, ImageNeeds{Layers: true}},
+		"a claim":         {ImageDocument{BaseClaim: "warn", Base: &BaseDocument{Approved: "bases.yaml", OnMiss: "allow"}}, ImageNeeds{Config: true, Layers: true}},
+		"an age":          {ImageDocument{Age: &AgeDocument{Max: time.Hour}}, ImageNeeds{Config: true}},
 	} {
 		if got := pushRule(t, c.image).ImageNeeds(); got != c.want {
 			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
@@ -258,10 +272,10 @@ func TestFaultsOfChecksHaveTheirPlace(t *testing.T) {
 		"another action on a label":   {func(d *Document) { d.Push.Image.Labels.OnMiss = "x" }, `[0].push.image.labels.on_miss: "x" is none of`},
 		"no labels":                   {func(d *Document) { d.Push.Image.Labels.Required = nil }, "[0].push.image.labels.required: names no label"},
 		"a label without a name":      {func(d *Document) { d.Push.Image.Labels.Required = []string{"a", ""} }, "[0].push.image.labels.required[1]: is empty"},
-		"a base of nothing":           {func(d *Document) { *d.Push.Image.Base = BaseDocument{} }, "[0].push.image.base: approves nothing"},
+		"a base of nothing":           {func(d *Document) { *d.Push.Image.Base, d.Push.Image.BaseClaim = BaseDocument{}, "" }, "[0].push.image.base: approves nothing"},
 		"a list nobody read":          {func(d *Document) { d.Push.Image.Base.Approved = "x" }, "[0].push.image.base.approved: the list was not read"},
 		"a list that is empty":        {func(d *Document) { d.Push.Image.Base.Approved = "empty.yaml" }, "[0].push.image.base.approved: the list is empty"},
-		"an exception of nothing":     {exception(func(e *ExceptionDocument) { e.Check = "" }), `[0].push.image.exceptions[0].check: unknown check ""; checks are base, caches, `},
+		"an exception of nothing":     {exception(func(e *ExceptionDocument) { e.Check = "" }), `[0].push.image.exceptions[0].check: unknown check ""; checks are age, base, base_claim, caches, `},
 		"an exception of max_bytes":   {exception(func(e *ExceptionDocument) { e.Check = "max_bytes" }), `[0].push.image.exceptions[0].check: unknown check "max_bytes"`},
 		"an exception without end":    {exception(func(e *ExceptionDocument) { e.Until = "" }), `[0].push.image.exceptions[0].until: "" is no day`},
 		"an exception until never":    {exception(func(e *ExceptionDocument) { e.Until = "2027-02-30" }), `[0].push.image.exceptions[0].until: "2027-02-30" is no day`},

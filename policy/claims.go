@@ -56,3 +56,19 @@ func whyHistory(image Image) string {
 	}
 	return ""
 }
+
+// firstDates is when images may begin to say that they were made. Tools that build the same bytes twice write 1970, or 1980
+// where an archive knows no earlier year.
+var firstDates = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// whyOld holds the date that an image gives itself against the rule. It is a claim: whoever builds can write another one.
+func (r *Rule) whyOld(image Image, at time.Time) string {
+	most := r.push.Image.Age.Max
+	switch made := image.Config.Created; {
+	case made.Before(firstDates): // the zero time among them
+		return "it does not say when it was made"
+	case at.Sub(made) > most:
+		return fmt.Sprintf("it says that it was made %s ago, at most %s are allowed", spanBeyond(at.Sub(made), most), span(most))
+	}
+	return ""
+}

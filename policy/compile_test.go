@@ -17,14 +17,14 @@ func known() Known {
 	return Known{
 		Authorities: map[string]string{"gateway": "f1", "ci": "f2", "release": "f3", "again": "f2"},
 		Signers:     map[string]string{"gateway": "f1", "spare": "f4", "reserve": "f4"},
-		Bases:       map[string][]Base{"bases.yaml": {{Name: "debian", DiffIDs: []digest.Digest{debian}}, {Name: "old", DiffIDs: []digest.Digest{old}, Until: "2026-11-23"}}, "empty.yaml": {}},
+		Bases:       map[string][]Base{"bases.yaml": {{Name: "debian", DiffIDs: []digest.Digest{debian}, Refreshed: "2026-11-20", Image: "debian:13", Digests: []digest.Digest{debianImage}}, {Name: "old", DiffIDs: []digest.Digest{old}, Until: "2026-11-23", Refreshed: "2026-11-01"}}, "empty.yaml": {}},
 		Groups:      []string{"dev"},
 		Scanners:    map[string]string{"default": "s1", "second": "s2"},
 	}
 }
 
 // debian is the one layer of an approved base image, old that of one which was approved until yesterday.
-var debian, old = digest.FromString("debian"), digest.FromString("old")
+var debian, debianImage, old = digest.FromString("debian"), digest.FromString("debian's manifest"), digest.FromString("old")
 
 // spotless is an image that [full] admits, and fine in every way.
 func spotless() Image {
@@ -47,6 +47,8 @@ func full() Document {
 				Labels:     &LabelsDocument{Required: []string{"team"}, OnMiss: "deny"},
 				Profile:    &ProfileDocument{Any: []string{"scratch", "no_package_manager"}, OnMiss: "deny"},
 				Base:       &BaseDocument{Approved: "bases.yaml", Scratch: true, OnMiss: "deny"},
+				BaseClaim:  "deny",
+				Age:        &AgeDocument{Max: 90 * 24 * time.Hour, OnMiss: "deny"},
 				Exceptions: []ExceptionDocument{{Check: "setuid", Path: "usr/bin/su", Until: "2027-01-31", Reason: "for a while"}},
 				MaxBytes:   1 << 30, MaxLayers: 20, MaxFiles: 1000,
 			},
@@ -383,8 +385,16 @@ func TestEveryFieldOfADocumentMatters(t *testing.T) {
 		{"Push.Image.Labels", nil, func(d *Document) { d.Push.Image.Labels = nil }, pushes(with(func(i *Image) { i.Config.Labels = nil }))},
 		{"Push.Image.Labels.Required", nil, func(d *Document) { d.Push.Image.Labels.Required = []string{"team", "source"} }, pushes(good)},
 		{"Push.Image.Labels.OnMiss", nil, func(d *Document) { d.Push.Image.Labels.OnMiss = "warn" }, pushes(with(func(i *Image) { i.Config.Labels = nil }))},
-		{"Push.Image.Base", nil, func(d *Document) { d.Push.Image.Base = nil }, pushes(with(func(i *Image) { i.Content.DiffIDs = nil }))},
-		{"Push.Image.Base.Approved", nil, func(d *Document) { d.Push.Image.Base.Approved = "" }, pushes(good)},
+		{"Push.Image.Base", nil, func(d *Document) { d.Push.Image.Base, d.Push.Image.BaseClaim = nil, "" }, pushes(with(func(i *Image) { i.Content.DiffIDs = nil }))},
+		{"Push.Image.Base.Approved", nil, func(d *Document) { d.Push.Image.Base.Approved, d.Push.Image.BaseClaim = "", "" }, pushes(good)},
+		{"Push.Image.Base.MaxAge", nil, func(d *Document) { d.Push.Image.Base.MaxAge = 48 * time.Hour }, pushes(good)},
+		{"Push.Image.BaseClaim", nil, func(d *Document) { d.Push.Image.BaseClaim = "warn" }, pushes(with(func(i *Image) {
+			i.BaseClaim.Digest = debianImage.String()
+			*i.Content = Content{DiffIDs: i.Content.DiffIDs[1:]}
+		}))},
+		{"Push.Image.Age", nil, func(d *Document) { d.Push.Image.Age = nil }, pushes(with(func(i *Image) { i.Config.Created = now.AddDate(-1, 0, 0) }))},
+		{"Push.Image.Age.Max", nil, func(d *Document) { d.Push.Image.Age.Max = 24 * time.Hour }, pushes(good)},
+		{"Push.Image.Age.OnMiss", nil, func(d *Document) { d.Push.Image.Age.OnMiss = "warn" }, pushes(with(func(i *Image) { i.Config.Created = now.AddDate(-1, 0, 0) }))},
 		{"Push.Image.Base.Scratch", nil, func(d *Document) { d.Push.Image.Base.Scratch = false }, pushes(with(func(i *Image) { *i.Content = Content{} }))},
 		{"Push.Image.Base.OnMiss", nil, func(d *Document) { d.Push.Image.Base.OnMiss = "warn" }, pushes(with(func(i *Image) { i.Content.DiffIDs = nil }))},
 		{"Push.Image.Exceptions", nil, func(d *Document) { d.Push.Image.Exceptions = nil }, pushes(finding(CheckSetuid))},

@@ -255,6 +255,12 @@ type ImageDocument struct {
 	// Base wants an approved base image.
 	Base *BaseDocument `mapstructure:"base"`
 
+	// BaseClaim finds images that say to stand on a base image of the list in Base, and do not. Default allow.
+	BaseClaim string `mapstructure:"base_claim"`
+
+	// Age finds images that say to have been made long ago.
+	Age *AgeDocument `mapstructure:"age"`
+
 	// Exceptions are reviewed and dated permissions to differ from a check.
 	Exceptions []ExceptionDocument `mapstructure:"exceptions"`
 
@@ -292,8 +298,22 @@ type BaseDocument struct {
 	// Approved is a file that lists approved base images by their diff ids.
 	Approved string `mapstructure:"approved"`
 
+	// MaxAge is the longest time since the day on which a base image was approved or refreshed, by the list's own word, from the
+	// beginning of that day in UTC. At least 24h. Default 0: no limit.
+	MaxAge time.Duration `mapstructure:"max_age"`
+
 	// Scratch approves of images that stand on nothing: without os-release, shell and package manager. Default false.
 	Scratch bool `mapstructure:"scratch"`
+
+	// OnMiss is allow, warn or deny. Default deny.
+	OnMiss string `mapstructure:"on_miss"`
+}
+
+// AgeDocument says how old an image may be by its own word: the configuration's date of creation, which is a claim. What does not
+// say when it was made, or says a time before 2000 as reproducible builds do, is a miss as well.
+type AgeDocument struct {
+	// Max is the longest time since an image was made, such as 2160h.
+	Max time.Duration `mapstructure:"max"`
 
 	// OnMiss is allow, warn or deny. Default deny.
 	OnMiss string `mapstructure:"on_miss"`
@@ -455,6 +475,10 @@ func (d ImageDocument) clone() ImageDocument {
 	if d.Base != nil {
 		base := *d.Base
 		d.Base = &base
+	}
+	if d.Age != nil {
+		age := *d.Age
+		d.Age = &age
 	}
 	d.Exceptions = slices.Clone(d.Exceptions)
 	return d

@@ -23,6 +23,9 @@ type Image struct {
 	// layers are true was made sure of where layers or sizes were asked for.
 	Bytes int64
 
+	// BaseClaim is what the manifest's annotations say that it stands on.
+	BaseClaim BaseClaim
+
 	// Account is who the configuration's User is, where that was asked for and takes more than its text; else nil.
 	Account *Account
 
@@ -145,6 +148,8 @@ const (
 	CheckHistory       Check = "history"
 	CheckLabels        Check = "labels"
 	CheckBase          Check = "base"
+	CheckBaseClaim     Check = "base_claim"
+	CheckAge           Check = "age"
 	CheckProfile       Check = "profile"
 )
 

@@ -80,10 +80,10 @@ func (r *Rule) signedBy(s Subject, ev Evidence, at time.Time) *Reason {
 
 	reason := Reason{
 		Code: UntrustedSign, Requirement: "signed_by " + words, Subject: s.Digest.String(),
-		Fix: r.signingFix(missing, need-(len(names)-len(missing)), s),
 	}
 	reason.Causes = ev.causes()
 	found := len(ev.Signatures) + len(ev.Rejected)
+	reason.Fix = r.signingFix(missing, need-have, found > 0, s)
 	switch {
 	case need >= 1 && have >= need:
 		reason.Why = fmt.Sprintf("%d signers are wanted, and %s accept the same one", need, strings.Join(ev.signers(), " and "))
@@ -104,13 +104,16 @@ func (r *Rule) signedBy(s Subject, ev Evidence, at time.Time) *Reason {
 	return &reason
 }
 
-// signingFix says how a subject gets the signatures that it lacks. A push through the gateway brings the seal; the others sign
-// where the image is kept, because the gateway does not show it to them before they did.
-func (r *Rule) signingFix(missing []string, lacking int, s Subject) string {
+// signingFix says how a subject gets the signatures that it lacks. A push through the gateway brings the seal, and so does
+// sealing what is there, as somebody signed: perhaps we, with a key that counts no more. The others sign where the image is
+// kept, because the gateway does not show it to them before they did.
+func (r *Rule) signingFix(missing []string, lacking int, signed bool, s Subject) string {
 	others := slices.DeleteFunc(slices.Clone(missing), func(name string) bool { return name == r.sealer })
 	sealable := len(others) < len(missing)
 	sign := fmt.Sprintf("have it signed in the registry behind the gateway: cosign sign …@%s", s.Digest)
 	switch {
+	case sealable && lacking == 1 && signed:
+		return shown(maxFix, "push it through the gateway again, or seal what is there: sealgate seal %s", s)
 	case sealable && lacking == 1:
 		return "push it through the gateway"
 	case sealable:

@@ -433,6 +433,23 @@ func TestARefusalAdvisesToPushOnlyWhereThePushWouldHelp(t *testing.T) {
 			}
 		})
 	}
+
+	// What somebody signed may be what we sealed, with a key that counts no more.
+	p, err := Compile([]Document{doc}, Known{
+		Authorities: map[string]string{"gateway": "f1", "release": "f2"}, Signers: map[string]string{"gateway": "f1"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "push it through the gateway again, or seal what is there: sealgate seal a@sha256:1"
+	for name, ev := range map[string]Evidence{
+		"a signature that does not count": {Rejected: []Rejection{{Code: "KEY_REVOKED", Why: "a signature that was made with a key that is revoked"}}},
+		"a signature by somebody else":    {Signatures: []Signature{{Authority: "before"}}},
+	} {
+		if v := p.Rule("a").Judge(Subject{Repo: "a", Digest: "sha256:1"}, ev, time.Time{}); v.Admitted() || v.Reasons()[0].Fix != want {
+			t.Errorf("%s: got %+v", name, v.Reasons())
+		}
+	}
 }
 
 func TestARefusalListsTheCodesOfWhatDoesNotCount(t *testing.T) {

@@ -55,6 +55,8 @@ const (
 	HoldsSecrets     Code = "SECRETS"           // keys, tokens or passwords
 	RunsInRootGroup  Code = "ROOT_GROUP"        // the container would run in group 0, or nobody can tell
 	UnapprovedBase   Code = "UNAPPROVED_BASE"   // it stands on none of the base images that the rule wants
+	FalseBaseClaim   Code = "FALSE_BASE_CLAIM"  // it says to stand on a base image whose layers it does not have
+	TooOld           Code = "IMAGE_TOO_OLD"     // it was made longer ago than the rule allows by its own word, or does not say when
 	EndOfLife        Code = "END_OF_LIFE"       // its operating system gets no security fixes any more
 	Setuid           Code = "SETUID"            // files that run as their owner or group
 	FileCapabilities Code = "FILE_CAPABILITIES" // files with capabilities

@@ -107,9 +107,6 @@ func (k *Key) PublicPEM() []byte {
 // Fingerprint is the SHA-256 of the public half in PKIX form, in hexadecimal.
 func (k *Key) Fingerprint() string { return k.fingerprint }
 
-// is reports that two keys are the same one.
-func (k *Key) is(other *Key) bool { return k.fingerprint == other.fingerprint }
-
 // sign signs data, and returns the hash that was signed as well. A signature that does not verify is not handed out: a
 // deterministic signature that a hardware fault spoilt would tell the key.
 func (k *Key) sign(ctx context.Context, data []byte) (signature, hash []byte, err error) {

@@ -84,13 +84,29 @@ func (c *certifier) certify(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"signedCertificateEmbeddedSct": map[string]any{"chain": map[string]any{"certificates": chain}}})
 }
 
-// verify believes whatever has a certificate that the certifier signed.
-func (c *certifier) verify(b *bundle.Bundle, _ digest.Digest) error {
+// What has a certificate that the certifier signed is believed.
+
+func (c *certifier) Bundle(b *bundle.Bundle, _ digest.Digest) error {
 	content, err := b.VerificationContent()
 	if err != nil || content.Certificate() == nil {
 		return errors.New("no certificate")
 	}
-	leaf := content.Certificate()
+	return c.issued(content.Certificate())
+}
+
+func (c *certifier) Envelope(_ []byte, _ digest.Digest, annotations map[string]string) error {
+	return c.Signature(nil, nil, annotations)
+}
+
+func (c *certifier) Signature(_, _ []byte, annotations map[string]string) error {
+	block, _ := pem.Decode([]byte(annotations[certificateAnnotation]))
+	if block == nil {
+		return errors.New("no certificate")
+	}
+	return c.issued(must(x509.ParseCertificate(block.Bytes)))
+}
+
+func (c *certifier) issued(leaf *x509.Certificate) error {
 	sum := sha256.Sum256(leaf.RawTBSCertificate)
 	if !ecdsa.VerifyASN1(&c.key.PublicKey, sum[:], leaf.Signature) {
 		return errors.New("another's certificate")
@@ -100,7 +116,7 @@ func (c *certifier) verify(b *bundle.Bundle, _ digest.Digest) error {
 
 func (c *certifier) signer(change func(*KeylessOptions)) *Keyless {
 	o := KeylessOptions{
-		Fulcio: c.url, Token: func() (string, error) { return anIdentityToken, nil }, Verify: c.verify, Fingerprint: "sealgate",
+		Fulcio: c.url, Token: func() (string, error) { return anIdentityToken, nil }, Proof: c, Fingerprint: "sealgate",
 	}
 	if change != nil {
 		change(&o)
@@ -155,7 +171,7 @@ func TestThreat155_AFulcioThatDoesNotVouchLeavesNothingAndARetryCompletes(t *tes
 		"too much to say":  {refuse(http.StatusBadRequest, strings.Repeat("x", 1<<20)), nil, "400"},
 		"repeats secrets":  {refuse(http.StatusBadRequest, "bad: "+anIdentityToken), nil, "withheld"},
 		"elsewhere":        {http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect).ServeHTTP, nil, "307"},
-		"another identity": {fulcio.certify, func(o *KeylessOptions) { o.Verify = other.verify }, "not one of the identity that is configured"},
+		"another identity": {fulcio.certify, func(o *KeylessOptions) { o.Proof = other }, "not one of the identity that is configured"},
 		"no token": {fulcio.certify, func(o *KeylessOptions) {
 			o.Token = func() (string, error) { return "", errors.New("no such file") }
 		}, "no such file"},

@@ -127,11 +127,11 @@ type signer struct {
 // What comes later cannot be followed: on an image that got both, a .sig that somebody adds afterwards is hidden from
 // cosign by our bundle. Where images are signed with cosign v2 after they were sealed, the formats must be [Tag].
 //
-// What is signed without a key has no place in a .sig that every cosign verifies: a [Keyless] writes bundles, whatever the
-// formats are.
+// What is signed without a key has a place in a .sig that every cosign verifies only with a log of version 1: any other
+// [Keyless] writes bundles, whatever the formats are.
 func NewSealer(party Party, store Store, formats []Format) *Sealer {
 	formats = slices.Clone(formats)
-	if _, ok := party.(*Keyless); ok {
+	if k, ok := party.(*Keyless); ok && !k.tags() {
 		formats = []Format{Bundle}
 	}
 	return &Sealer{store: store, signers: []signer{{party, formats}}, own: []Party{party}}
@@ -207,7 +207,7 @@ func (s *Sealer) sealLocked(ctx context.Context, subject policy.Subject, referen
 	}
 	budget := int64(maxRead)
 	layouts := map[Format]layout{
-		Tag:    newTagLayout(keysOf(s.own), s.store, subject, reference, &budget),
+		Tag:    newTagLayout(s.own, s.store, subject, reference, &budget),
 		Bundle: &bundleLayout{own: s.own, store: s.store, subject: subject, image: image, budget: &budget},
 	}
 	return s.complete(ctx, layouts, toSay)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
@@ -118,39 +119,65 @@ func (p *pen) bundle(ctx context.Context, payload []byte, _ digest.Digest) ([]by
 }
 
 // envelope signs a statement, in the form that goes under a .att tag.
-func (p *pen) envelope(ctx context.Context, payload []byte) ([]byte, error) {
+func (p *pen) envelope(ctx context.Context, payload []byte, _ digest.Digest) (raw []byte, annotations map[string]string, err error) {
 	signature, _, err := p.sign(ctx, dsse.PAE(inTotoPayload, payload))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return encode(dsse.Envelope{
+	raw, err = encode(dsse.Envelope{
 		PayloadType: inTotoPayload,
 		Payload:     base64.StdEncoding.EncodeToString(payload),
 		Signatures:  []dsse.Signature{{Sig: base64.StdEncoding.EncodeToString(signature)}},
 	})
+	return raw, map[string]string{signatureAnnotation: ""}, err
 }
 
-// openEnvelope reads what is under a .att tag. It returns nil for what none of the keys signed, or is about something else.
-func openEnvelope(raw []byte, subject digest.Digest, keys []*Key) *said {
-	var e dsse.Envelope
-	if json.Unmarshal(raw, &e) != nil || e.PayloadType != inTotoPayload || len(e.Signatures) != 1 {
+func (p *pen) signature(ctx context.Context, payload []byte) (annotations map[string]string, err error) {
+	signature, _, err := p.sign(ctx, payload)
+	return map[string]string{signatureAnnotation: base64.StdEncoding.EncodeToString(signature)}, err
+}
+
+// openEnvelope reads what is under a .att tag. It returns nil for what none of us signed, or is about something else.
+func openEnvelope(raw []byte, subject digest.Digest, annotations map[string]string, own []Party) *said {
+	payload, _, ok := readEnvelope(raw)
+	if !ok {
 		return nil
 	}
-	payload, err := e.DecodeB64Payload()
-	if err != nil {
-		return nil
-	}
-	signature, err := base64.StdEncoding.DecodeString(e.Signatures[0].Sig)
-	if err != nil {
-		return nil
-	}
-	sum := sha256.Sum256(dsse.PAE(inTotoPayload, payload))
-	for _, key := range keys {
-		if key.signed(sum[:], signature) {
-			return read(key, payload, subject)
+	for _, by := range own {
+		if by.madeEnvelope(raw, subject, annotations) {
+			return read(by, payload, subject)
 		}
 	}
 	return nil
+}
+
+// readEnvelope reads an envelope with a statement and one signature.
+func readEnvelope(raw []byte) (payload, signature []byte, ok bool) {
+	var e dsse.Envelope
+	if json.Unmarshal(raw, &e) != nil || e.PayloadType != inTotoPayload || len(e.Signatures) != 1 {
+		return nil, nil, false
+	}
+	payload, err := e.DecodeB64Payload()
+	if err != nil {
+		return nil, nil, false
+	}
+	signature, err = base64.StdEncoding.DecodeString(e.Signatures[0].Sig)
+	return payload, signature, err == nil
+}
+
+func (k *Key) madeEnvelope(raw []byte, _ digest.Digest, _ map[string]string) bool {
+	payload, signature, ok := readEnvelope(raw)
+	if !ok {
+		return false
+	}
+	sum := sha256.Sum256(dsse.PAE(inTotoPayload, payload))
+	return k.signed(sum[:], signature)
+}
+
+// madeSignature knows by the layer's digest: P-256 and RSA keys sign the SHA-256 of a payload, which it is.
+func (k *Key) madeSignature(layer ocispec.Descriptor, signature []byte, _ func() ([]byte, error)) (bool, error) {
+	hash, err := hex.DecodeString(layer.Digest.Encoded())
+	return err == nil && k.signed(hash, signature), nil
 }
 
 // read reads a statement that a party is proven to have signed. It returns nil for one about something else.

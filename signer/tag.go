@@ -3,12 +3,11 @@ package signer
 import (
 	"context"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -28,24 +27,25 @@ const (
 // tagLayout is cosign v2's: the tag sha256-<hex>.sig names a manifest whose layers are simple-signing payloads, and
 // sha256-<hex>.att one whose layers are envelopes around attestations.
 type tagLayout struct {
-	keys    []*Key // ours
+	own     []Party
 	subject policy.Subject
 	sig     sharedManifest
 	att     sharedManifest
 	budget  *int64 // bytes that may still be read
 
 	says     payload.Critical
-	attested []said // under .att
-	held     bool   // one of our signatures of the subject is there
+	signed   []Party // who of us signed each layer under .sig; nil for a stranger
+	attested []said  // under .att
+	held     bool    // one of our signatures of the subject is there
 
 	// What attest and seal add.
 	signatures, attestations []sharedLayer
 }
 
-func newTagLayout(keys []*Key, store Store, subject policy.Subject, reference string, budget *int64) *tagLayout {
+func newTagLayout(own []Party, store Store, subject policy.Subject, reference string, budget *int64) *tagLayout {
 	prefix := strings.Replace(subject.Digest.String(), ":", "-", 1)
 	return &tagLayout{
-		keys: keys, subject: subject, budget: budget,
+		own: own, subject: subject, budget: budget,
 		sig: sharedManifest{store: store, repo: subject.Repo, tag: prefix + ".sig"},
 		att: sharedManifest{store: store, repo: subject.Repo, tag: prefix + ".att"},
 		says: payload.Critical{
@@ -64,7 +64,10 @@ func (t *tagLayout) look(ctx context.Context) (strangers bool, err error) {
 	if t.sig.broken != nil {
 		return false, t.sig.broken
 	}
-	strangers = slices.ContainsFunc(t.sig.layers(), func(layer ocispec.Descriptor) bool { return t.signedBy(layer) == nil })
+	if err := t.recognise(ctx); err != nil {
+		return false, err
+	}
+	strangers = slices.Contains(t.signed, nil)
 
 	if err := t.att.read(ctx); err != nil {
 		return false, err
@@ -78,7 +81,7 @@ func (t *tagLayout) look(ctx context.Context) (strangers bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("fetch attestation %w", err)
 		}
-		s := openEnvelope(raw, t.subject.Digest, t.keys)
+		s := openEnvelope(raw, t.subject.Digest, layer.Annotations, t.own)
 		if s == nil || layer.MediaType != manifest.DSSE {
 			strangers = true
 			continue
@@ -89,44 +92,73 @@ func (t *tagLayout) look(ctx context.Context) (strangers bool, err error) {
 	return strangers, nil
 }
 
-// signedBy is the key of ours that signed a layer, nil for a stranger's. P-256 and RSA keys sign the SHA-256 of a payload,
-// which is the layer's very digest, so the payload need not be fetched to know.
-func (t *tagLayout) signedBy(layer ocispec.Descriptor) *Key {
-	if layer.MediaType != manifest.SimpleSigning || layer.Digest.Algorithm() != digest.SHA256 {
-		return nil
-	}
-	signature, err := base64.StdEncoding.DecodeString(layer.Annotations[signatureAnnotation])
-	if err != nil {
-		return nil
-	}
-	hash, err := hex.DecodeString(layer.Digest.Encoded())
-	if err != nil {
-		return nil
-	}
-	for _, key := range t.keys {
-		if key.signed(hash, signature) {
-			return key
+// recognise finds out who of us signed what is there.
+func (t *tagLayout) recognise(ctx context.Context) error {
+	t.signed = make([]Party, len(t.sig.layers()))
+	for i, layer := range t.sig.layers() {
+		var err error
+		if t.signed[i], err = t.signedBy(ctx, layer); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// holds reports that one of the layers is a key's signature of the subject under the reference. Only payloads that the key
+// signedBy is who of us signed a layer, nil for a stranger. What it is over is fetched only where somebody of us needs it to
+// know, and not at all where it is what we say ourselves.
+func (t *tagLayout) signedBy(ctx context.Context, layer ocispec.Descriptor) (Party, error) {
+	if layer.MediaType != manifest.SimpleSigning || layer.Digest.Algorithm() != digest.SHA256 {
+		return nil, nil
+	}
+	signature, err := base64.StdEncoding.DecodeString(layer.Annotations[signatureAnnotation])
+	if err != nil {
+		return nil, nil
+	}
+	content := sync.OnceValues(func() ([]byte, error) {
+		if own, err := t.payload(); err != nil || digest.FromBytes(own) == layer.Digest {
+			return own, err
+		}
+		if layer.Size > maxPayload {
+			return nil, nil
+		}
+		raw, err := t.fetch(ctx, layer)
+		if absent(err) {
+			return nil, nil
+		}
+		return raw, err
+	})
+	for _, by := range t.own {
+		if made, err := by.madeSignature(layer, signature, content); made || err != nil {
+			return by, err
+		}
+	}
+	return nil, nil
+}
+
+func (t *tagLayout) fetch(ctx context.Context, layer ocispec.Descriptor) ([]byte, error) {
+	raw, err := t.sig.store.Blob(ctx, t.sig.repo, layer.Digest, maxPayload)
+	if err != nil {
+		return nil, fmt.Errorf("fetch payload %s: %w", layer.Digest, err)
+	}
+	if digest.FromBytes(raw) != layer.Digest {
+		return nil, fmt.Errorf("fetch payload %s: got other bytes", layer.Digest)
+	}
+	return raw, nil
+}
+
+// holds reports that one of the layers is a party's signature of the subject under the reference. Only payloads that it
 // signed are fetched. One that is gone does not count: it is written anew.
-func (t *tagLayout) holds(ctx context.Context, key *Key) (bool, error) {
-	for _, layer := range t.sig.layers() {
-		if by := t.signedBy(layer); by == nil || !by.is(key) {
+func (t *tagLayout) holds(ctx context.Context, by Party) (bool, error) {
+	for i, layer := range t.sig.layers() {
+		if t.signed[i] == nil || !same(t.signed[i], by) {
 			continue
 		}
-		raw, err := t.sig.store.Blob(ctx, t.sig.repo, layer.Digest, maxPayload)
+		raw, err := t.fetch(ctx, layer)
 		if absent(err) {
 			continue
 		}
 		if err != nil {
-			return false, fmt.Errorf("fetch payload %s: %w", layer.Digest, err)
-		}
-		if digest.FromBytes(raw) != layer.Digest {
-			return false, fmt.Errorf("fetch payload %s: got other bytes", layer.Digest)
+			return false, err
 		}
 		var said payload.SimpleContainerImage
 		if json.Unmarshal(raw, &said) == nil && said.Critical == t.says {
@@ -137,60 +169,62 @@ func (t *tagLayout) holds(ctx context.Context, key *Key) (bool, error) {
 }
 
 func (t *tagLayout) sign(ctx context.Context, w writer, statements []written) error {
-	p, ok := w.(*pen)
-	if !ok {
-		return errors.New("the format tag has no place for what is signed without a key")
-	}
 	if len(statements) > 0 && t.att.broken != nil {
 		return t.att.broken
 	}
 	for _, st := range statements {
-		if slices.ContainsFunc(t.attested, func(s said) bool { return s.says(p.Key, st) }) {
+		if slices.ContainsFunc(t.attested, func(s said) bool { return s.says(w, st) }) {
 			continue
 		}
-		raw, err := p.envelope(ctx, st.payload)
+		raw, annotations, err := w.envelope(ctx, st.payload, t.subject.Digest)
 		if err != nil {
 			return fmt.Errorf("make envelope: %w", err)
 		}
 		layer := describe(manifest.DSSE, raw)
-		layer.Annotations = map[string]string{signatureAnnotation: "", predicateTypeAnnotation: st.PredicateType}
+		layer.Annotations = annotations
+		layer.Annotations[predicateTypeAnnotation] = st.PredicateType
 		if !st.Time.IsZero() {
 			layer.Annotations[ocispec.AnnotationCreated] = st.Time.UTC().Format(time.RFC3339)
 		}
 		t.attestations = append(t.attestations, sharedLayer{layer, raw})
-		s := read(p.Key, st.payload, t.subject.Digest)
+		s := read(w, st.payload, t.subject.Digest)
 		s.carrier, s.created = layer.Digest, layer.Annotations[ocispec.AnnotationCreated]
 		t.attested = append(t.attested, *s)
 	}
 
-	held, err := t.holds(ctx, p.Key)
+	held, err := t.holds(ctx, w)
 	t.held = t.held || held
 	if held || err != nil {
 		return err
 	}
-	layer, err := t.signature(ctx, p)
+	layer, err := t.signature(ctx, w)
 	t.signatures = append(t.signatures, layer)
 	return err
 }
 
-// signature makes the layer that says: this digest is signed. Where only the payload of such a layer is gone, it is that one.
-func (t *tagLayout) signature(ctx context.Context, p *pen) (sharedLayer, error) {
+// payload is what is signed under .sig.
+func (t *tagLayout) payload() ([]byte, error) {
 	signed, err := json.Marshal(payload.SimpleContainerImage{Critical: t.says})
 	if err != nil {
-		return sharedLayer{}, fmt.Errorf("encode payload: %w", err)
+		return nil, fmt.Errorf("encode payload: %w", err)
 	}
-	layer := describe(manifest.SimpleSigning, signed)
-	for _, there := range t.sig.layers() {
-		if by := t.signedBy(there); by != nil && by.is(p.Key) && there.Digest == layer.Digest {
-			return sharedLayer{there, signed}, nil
-		}
-	}
-	signature, _, err := p.sign(ctx, signed)
+	return signed, nil
+}
+
+// signature makes the layer that says: this digest is signed. Where only the payload of such a layer is gone, it is that one.
+func (t *tagLayout) signature(ctx context.Context, w writer) (sharedLayer, error) {
+	signed, err := t.payload()
 	if err != nil {
 		return sharedLayer{}, err
 	}
-	layer.Annotations = map[string]string{signatureAnnotation: base64.StdEncoding.EncodeToString(signature)}
-	return sharedLayer{layer, signed}, nil
+	layer := describe(manifest.SimpleSigning, signed)
+	for i, there := range t.sig.layers() {
+		if by := t.signed[i]; by != nil && same(by, w) && there.Digest == layer.Digest {
+			return sharedLayer{there, signed}, nil
+		}
+	}
+	layer.Annotations, err = w.signature(ctx, signed)
+	return sharedLayer{layer, signed}, err
 }
 
 // attest adds the attestations and, in the same write, takes out those of ours that they supersede.

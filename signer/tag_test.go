@@ -251,7 +251,7 @@ func TestANewNameOfTheGatewayGetsItsOwnSignature(t *testing.T) {
 func TestOursIsRecognisedByVerifyingOnly(t *testing.T) {
 	key, stranger := newKey(t), newKey(t)
 	subject := policy.Subject{Repo: "prod/app", Digest: digest.FromString("x")}
-	layout := &tagLayout{keys: []*Key{key}, says: newTagLayout(nil, nil, subject, host+"prod/app", nil).says}
+	layout := &tagLayout{own: []Party{key}, says: newTagLayout(nil, nil, subject, host+"prod/app", nil).says}
 	own, theirs := must(layout.signature(t.Context(), newPen(key))), must(layout.signature(t.Context(), newPen(stranger)))
 	change := func(f func(*ocispec.Descriptor)) ocispec.Descriptor {
 		layer := own.Descriptor
@@ -259,7 +259,7 @@ func TestOursIsRecognisedByVerifyingOnly(t *testing.T) {
 		f(&layer)
 		return layer
 	}
-	if layout.signedBy(own.Descriptor) != key {
+	if must(layout.signedBy(t.Context(), own.Descriptor)) != Party(key) {
 		t.Fatal("our own layer is not recognised")
 	}
 	for name, layer := range map[string]ocispec.Descriptor{
@@ -272,7 +272,7 @@ func TestOursIsRecognisedByVerifyingOnly(t *testing.T) {
 		"a layer of another type": change(func(l *ocispec.Descriptor) { l.MediaType = manifest.DSSE }),
 		"a digest that is none":   change(func(l *ocispec.Descriptor) { l.Digest = "sha256:zz" }),
 	} {
-		if layout.signedBy(layer) != nil {
+		if must(layout.signedBy(t.Context(), layer)) != nil {
 			t.Errorf("%s is taken for ours", name)
 		}
 	}
@@ -297,13 +297,14 @@ func FuzzExtend(f *testing.F) {
 		push(t, store, "prod/app", "x")
 		store.blobs = map[string][]byte{}
 		store.put("prod/app", sigTag(subject), ocispec.MediaTypeImageManifest, raw)
-		layout := newTagLayout([]*Key{key}, store, subject, host+"prod/app", nil)
-		if err := layout.sig.read(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		layout := newTagLayout([]Party{key}, store, subject, host+"prod/app", nil)
+		_, err := layout.look(t.Context())
 		before := layout.sig.current
 		if before == nil {
 			return
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 		own := must(layout.signature(t.Context(), newPen(key)))
 		next, err := layout.sig.extend([]sharedLayer{own}, nil)
@@ -331,7 +332,7 @@ func FuzzExtend(f *testing.F) {
 func FuzzPayload(f *testing.F) {
 	key := newKey(f)
 	subject := policy.Subject{Repo: "prod/app", Digest: digest.FromString("x")}
-	layout := newTagLayout([]*Key{key}, nil, subject, host+"prod/app", nil)
+	layout := newTagLayout([]Party{key}, nil, subject, host+"prod/app", nil)
 	f.Add(must(layout.signature(f.Context(), newPen(key))).raw)
 	f.Add([]byte(`{"critical":null}`))
 	f.Add([]byte(`{"critical":{"type":"cosign container image signature"}}`))
@@ -344,8 +345,11 @@ func FuzzPayload(f *testing.F) {
 		layer := describe(manifest.SimpleSigning, said)
 		layer.Annotations = map[string]string{signatureAnnotation: base64.StdEncoding.EncodeToString(signature)}
 		store.blobs[at("prod/app", layer.Digest.String())] = said
-		reader := newTagLayout([]*Key{key}, store, subject, host+"prod/app", nil)
+		reader := newTagLayout([]Party{key}, store, subject, host+"prod/app", nil)
 		reader.sig.current = &manifest.Manifest{Layers: []ocispec.Descriptor{layer}}
+		if err := reader.recognise(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		held, err := reader.holds(t.Context(), key)
 		if held && (err != nil || !bytes.Contains(said, []byte(`"`))) {
 			t.Fatalf("held with %v: %s", err, said)

@@ -128,15 +128,7 @@ func (v *Verifier) envelope(ctx context.Context, s policy.Subject, evidence dige
 	if err != nil {
 		return findings{}, err
 	}
-	return v.attestation(s, evidence, e.Payload, func(a Authority) (proof Proof, err error) {
-		err = errNoWay
-		for _, sig := range attached {
-			if proof, err = a.CheckTagSignature(sig); err == nil {
-				return proof, nil
-			}
-		}
-		return Proof{}, err
-	}), nil
+	return v.attestation(s, evidence, e.Payload, func(a Authority) (Proof, error) { return checkAny(a, attached) }), nil
 }
 
 // attestation reads what an envelope says, where a rule needs it. check proves that an authority signed exactly this payload.

@@ -23,7 +23,11 @@ type CacheOptions struct {
 
 	Entries int   // subjects that are remembered; 100,000
 	Bytes   int64 // about what they take; 64 MiB
-	Flights int   // verifications at a time; 32
+	Flights int   // verifications at a time, in each lane; 32
+
+	// Lane names where evidence of a repository is read from, of few places: a registry that stands still holds up nobody
+	// who waits for another one. Nil: one lane for all.
+	Lane func(repo string) string
 }
 
 func (o CacheOptions) withDefaults() CacheOptions {
@@ -33,6 +37,9 @@ func (o CacheOptions) withDefaults() CacheOptions {
 	o.Entries = orDefault(o.Entries, 100_000)
 	o.Bytes = orDefault(o.Bytes, 64<<20)
 	o.Flights = orDefault(o.Flights, 32)
+	if o.Lane == nil {
+		o.Lane = func(string) string { return "" }
+	}
 	return o
 }
 
@@ -52,9 +59,9 @@ func orDefault[T int | int64 | time.Duration](value, otherwise T) T {
 type Cache struct {
 	verifier prover
 	o        CacheOptions
-	turns    chan struct{} // as many as there may be flights
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex               // guards what follows
+	turns   map[string]chan struct{} // by lane, as many as there may be flights
 	entries map[policy.Subject]*list.Element
 	recent  list.List // of *entry, the most recently used in front
 	bytes   int64
@@ -79,7 +86,7 @@ type flight struct {
 func NewCache(v prover, o CacheOptions) *Cache {
 	o = o.withDefaults()
 	return &Cache{
-		verifier: v, o: o, turns: make(chan struct{}, o.Flights),
+		verifier: v, o: o, turns: map[string]chan struct{}{},
 		entries: map[policy.Subject]*list.Element{}, flights: map[policy.Subject]*flight{},
 	}
 }
@@ -145,10 +152,24 @@ func (c *Cache) fly(ctx context.Context, s policy.Subject, f *flight) {
 	close(f.done)
 }
 
+// lane returns the turns of those who are read from the same place as a repository.
+func (c *Cache) lane(repo string) chan struct{} {
+	name := c.o.Lane(repo)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	turns := c.turns[name]
+	if turns == nil {
+		turns = make(chan struct{}, c.o.Flights)
+		c.turns[name] = turns
+	}
+	return turns
+}
+
 func (c *Cache) verify(ctx context.Context, s policy.Subject) (ev policy.Evidence, err error) {
+	turns := c.lane(s.Repo)
 	select {
-	case c.turns <- struct{}{}:
-		defer func() { <-c.turns }()
+	case turns <- struct{}{}:
+		defer func() { <-turns }()
 	case <-ctx.Done():
 		return policy.Evidence{}, &UndecidedError{Subject: s, Cause: ctx.Err()}
 	}

@@ -258,6 +258,36 @@ func TestWhoGetsNoTurnInTimeIsUndecided(t *testing.T) {
 	})
 }
 
+func TestThreat134_ARegistryThatStandsStillHoldsUpNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &script{answer: func(ctx context.Context, s policy.Subject, _ int64) (policy.Evidence, error) {
+			if strings.HasPrefix(s.Repo, "stuck/") {
+				<-ctx.Done()
+				return policy.Evidence{}, ctx.Err()
+			}
+			return signedEvidence("gateway"), nil
+		}}
+		lane := func(repo string) string { return strings.SplitN(repo, "/", 2)[0] }
+		cache := NewCache(p, CacheOptions{Flights: 2, Lane: lane})
+		var clients sync.WaitGroup
+		for i := range 5 {
+			clients.Go(func() {
+				_, _ = cache.Verify(t.Context(), policy.Subject{Repo: fmt.Sprint("stuck/", i), Digest: aSubject().Digest})
+			})
+		}
+		synctest.Wait()
+		began := time.Now()
+		verified(t, cache, aSubject())
+		if waited := time.Since(began); waited > 0 {
+			t.Errorf("it took %s while another registry stood still", waited)
+		}
+		if n := p.calls.Load(); n != 3 {
+			t.Errorf("%d verifications, want two of the registry that stands still, and one", n)
+		}
+		clients.Wait()
+	})
+}
+
 func TestTheCacheIsBoundedInEntries(t *testing.T) {
 	p := always(signedEvidence("gateway"), nil)
 	cache := NewCache(p, CacheOptions{Entries: 3})

@@ -240,6 +240,8 @@ func TestThreat080_AKeyCountsOnlyInItsValidity(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			// The reason is this key's also where others are asked, who never made it.
+			s.inBothFormats(t, holder{key, s.root}, c.change, []Authority{a, newSigner(t).authority(t, "next")}, c.want, c.why)
 			s.inBothFormats(t, holder{key, s.root}, c.change, []Authority{a}, c.want, c.why)
 		})
 	}

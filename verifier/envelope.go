@@ -38,6 +38,34 @@ func newTagAttestation(raw []byte, e predicate.Envelope, subject digest.Digest, 
 	return all, nil
 }
 
+// CheckTagAttestation checks a layer of a .att manifest with its annotations: one of the envelope's signatures must be the
+// authority's, and its statement must name the subject.
+func CheckTagAttestation(a Authority, raw []byte, subject digest.Digest, annotations map[string]string) (Proof, error) {
+	e, err := predicate.ReadEnvelope(raw)
+	if err != nil {
+		return Proof{}, failure(BundleMalformed, "cannot be read: %v", err)
+	}
+	if e.PayloadType != inTotoPayload {
+		return Proof{}, failure(StatementInvalid, "is over a payload of type %.80q, not an in-toto statement", e.PayloadType)
+	}
+	attached, err := newTagAttestation(raw, e, subject, annotations)
+	if err != nil {
+		return Proof{}, err
+	}
+	return checkAny(a, attached)
+}
+
+// checkAny returns the first proof.
+func checkAny(a Authority, attached []*TagSignature) (proof Proof, err error) {
+	err = errNoWay
+	for _, sig := range attached {
+		if proof, err = a.CheckTagSignature(sig); err == nil {
+			return proof, nil
+		}
+	}
+	return Proof{}, err
+}
+
 // content is the envelope as the library verifies it, around one of its signatures: a bundle has no more. Ids of keys, which
 // are claims, are left out.
 func (e *tagEnvelope) content(sig []byte) verify.SignatureContent {

@@ -51,6 +51,8 @@ var failureOrder = [...]FailureCode{
 type Failure struct {
 	Code FailureCode
 	Why  string // for a person, one line
+
+	signed bool // the authority made the signature, which does not count for another reason
 }
 
 func (f *Failure) Error() string { return f.Why }
@@ -67,8 +69,12 @@ func asFailure(err error) *Failure {
 	return failure(NotVerified, "does not verify: %v", err)
 }
 
-// further reports whether more held before f than before other.
+// further reports whether more held before f than before other. What one authority says of a signature that it made tells more
+// than what another says that did not make it.
 func (f *Failure) further(other *Failure) bool {
+	if other != nil && f.signed != other.signed {
+		return f.signed
+	}
 	return other == nil || slices.Index(failureOrder[:], f.Code) > slices.Index(failureOrder[:], other.Code)
 }
 

@@ -135,6 +135,16 @@ func (a *keyAuthority) CheckBundle(b *bundle.Bundle, d digest.Digest) (Proof, er
 
 // whileValid proves of a signature, which the key made, that it made it while it was valid.
 func (a *keyAuthority) whileValid(entity func() (verify.SignedEntity, error), signed artifact) (Proof, error) {
+	proof, err := a.validity(entity, signed)
+	if err != nil {
+		why := *asFailure(err)
+		why.signed = true
+		return Proof{}, &why
+	}
+	return proof, nil
+}
+
+func (a *keyAuthority) validity(entity func() (verify.SignedEntity, error), signed artifact) (Proof, error) {
 	if a.revoked {
 		return Proof{}, failure(KeyRevoked, "was made with a key that is revoked")
 	}

@@ -128,7 +128,7 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		Registries: registries,
 		Clients:    directory,
 		Verifier: verifier.NewCache(proven, verifier.CacheOptions{
-			TTL: l.Config.Verification.CacheTTL, Entries: l.Config.Verification.CacheEntries,
+			TTL: l.Config.Verification.CacheTTL, Entries: l.Config.Verification.CacheEntries, Lane: lane(registries),
 		}),
 		Inspector: inspect.Inspector{Blobs: registries, Layers: b.layers},
 		Sealers:   sealers,
@@ -140,6 +140,16 @@ func (b *builder) build(l *Loaded) (*built, error) {
 		}
 	}
 	return made, nil
+}
+
+// lane names the registry of a repository.
+func lane(registries *upstream.Registries) func(repo string) string {
+	return func(repo string) string {
+		if registry, _, ok := registries.Find(repo); ok {
+			return registry.Name()
+		}
+		return ""
+	}
 }
 
 // memorySecret authenticates what is remembered of evidence, with what is derived from a signing key: who has that can seal

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"reflect"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -274,6 +277,47 @@ func TestThreat104_WhatHasToBeAnsweredIsNotQueuedWithoutEnd(t *testing.T) {
 			}
 			s.goesOn()
 		})
+	}
+}
+
+// GO-2026-6617: a client changes the size of the table for headers while they are being encoded, which could end the process.
+func TestThreat104_TheTableForHeadersMayChangeWhileItIsUsed(t *testing.T) {
+	s := newSecured(t, false)
+	w := s.dial()
+	const atOnce = maxStreams / 2
+	size := http2.Setting{ID: http2.SettingHeaderTableSize, Val: 1024} // always the same: hpack's decoder takes one change at a time
+	for stream := uint32(1); stream < 40*atOnce; {
+		first := stream
+		for range atOnce {
+			if err := errors.Join(w.frames.WriteSettings(size), w.request(stream, true, ":method", "GET", ":scheme", "https", ":authority", "gate", ":path", "/v2/")); err != nil {
+				t.Fatal(err)
+			}
+			stream += 2
+		}
+		statuses := map[uint32]string{}
+		for len(statuses) < atOnce {
+			frame, err := w.frames.ReadFrame()
+			if err != nil {
+				t.Fatalf("%d answers after stream %d: %v", len(statuses), first, err)
+			}
+			switch f := frame.(type) {
+			case *http2.MetaHeadersFrame:
+				statuses[f.StreamID] = f.PseudoValue("status")
+			case *http2.GoAwayFrame, *http2.RSTStreamFrame:
+				t.Fatalf("it ends with %v", f)
+			}
+		}
+	}
+	s.goesOn()
+}
+
+// Of the two implementations of HTTP/2 it is the one that go.mod names: net/http has the faults of the Go that built it.
+func TestThreat104_HTTP2IsOfTheVersionInGoMod(t *testing.T) {
+	server := &http.Server{}
+	secure(server, &tls.Config{})
+	speaker := runtime.FuncForPC(reflect.ValueOf(server.TLSNextProto["h2"]).Pointer()).Name()
+	if !strings.HasPrefix(speaker, "golang.org/x/net/http2.") {
+		t.Errorf("HTTP/2 is spoken by %s", speaker)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -108,6 +109,9 @@ type baseImage struct {
 	Name     string `json:"name,omitempty"`     // as an annotation or a label claims
 	Digest   string `json:"digest,omitempty"`   // as well
 	Approved string `json:"approved,omitempty"` // the one of the configured lists that its layers begin with, with --layers
+
+	Refreshed  string `json:"refreshed,omitempty"`   // when that was approved last, as the list says
+	FalseClaim string `json:"false_claim,omitempty"` // why what is claimed cannot be, by such a list and the layers
 }
 
 // claim is an attestation of BuildKit's, which stands in an index unsigned.
@@ -167,7 +171,7 @@ func (s *study) look(ctx context.Context, m *manifest.Manifest, layers bool) loo
 	}
 	l.Bytes = image.Bytes
 	if image.Runnable {
-		l.describe(image, m.Annotations, s.made.Bases)
+		l.describe(image, s.made.Bases)
 	}
 	return l
 }
@@ -184,13 +188,13 @@ func (s *study) partOf(ctx context.Context, d digest.Digest) (indexes []digest.D
 }
 
 // describe takes over what was read from an image.
-func (l *looked) describe(image policy.Image, annotations map[string]string, approved map[string][]policy.Base) {
+func (l *looked) describe(image policy.Image, approved map[string][]policy.Base) {
 	user := plain(image.User)
 	l.User = &user
 	if a := image.Account; a != nil && a.UserUnknown == "" {
 		l.UID = &a.UID
 	}
-	base := baseImage{Name: plain(annotations[ocispec.AnnotationBaseImageName]), Digest: plain(annotations[ocispec.AnnotationBaseImageDigest])}
+	base := baseImage{Name: plain(image.BaseClaim.Name), Digest: plain(image.BaseClaim.Digest)}
 	findings := map[string]int{}
 	if c := image.Config; c != nil {
 		l.Created, l.Labels = told(c.Created), map[string]string{}
@@ -205,14 +209,13 @@ func (l *looked) describe(image policy.Image, annotations map[string]string, app
 		for _, volume := range c.Volumes {
 			l.Volumes = append(l.Volumes, plain(volume))
 		}
-		if base.Name == "" {
-			base.Name = plain(c.Labels[ocispec.AnnotationBaseImageName])
-		}
+		label := policy.BaseClaimOf(c.Labels)
+		base.Name, base.Digest = cmp.Or(base.Name, plain(label.Name)), cmp.Or(base.Digest, plain(label.Digest))
 		count(findings, c.Findings)
 	}
 	if c := image.Content; c != nil {
 		l.System = plain(strings.TrimSpace(c.System.ID + " " + c.System.Version))
-		base.Approved = approvedBaseOf(c.DiffIDs, approved)
+		base.hold(image, approved)
 		count(findings, c.Findings)
 		for check, n := range c.Omitted {
 			findings[string(check)] += n
@@ -235,18 +238,15 @@ func count(counts map[string]int, findings []policy.ImageFinding) {
 	}
 }
 
-// approvedBaseOf names the largest base of any list that an image's layers begin with.
-func approvedBaseOf(layers []digest.Digest, lists map[string][]policy.Base) (name string) {
+// hold looks an image up in the lists of approved base images.
+func (b *baseImage) hold(image policy.Image, lists map[string][]policy.Base) {
 	most := 0
-	for _, list := range lists {
-		for _, base := range list {
-			n := len(base.DiffIDs)
-			if n > most && n <= len(layers) && slices.Equal(base.DiffIDs, layers[:n]) {
-				name, most = base.Name, n
-			}
+	for _, file := range sortedKeys(lists) {
+		if one := policy.LargestUnder(image.Content.DiffIDs, lists[file]); one != nil && len(one.DiffIDs) > most {
+			b.Approved, b.Refreshed, most = plain(one.Name), plain(one.Refreshed), len(one.DiffIDs)
 		}
+		b.FalseClaim = cmp.Or(b.FalseClaim, plain(policy.FalseClaim(image, lists[file])))
 	}
-	return name
 }
 
 // readClaim lists what BuildKit attested. Nobody signed it, so that what it says is not even read.
@@ -312,10 +312,17 @@ func (l looked) draw(t *tree, p painter) {
 	t.row("system", l.System)
 	if b := l.Base; b != nil {
 		if b.Approved != "" {
-			t.row("base", b.Approved+", by its layers")
+			words := b.Approved + ", by its layers"
+			if b.Refreshed != "" {
+				words += ", approved " + b.Refreshed
+			}
+			t.row("base", words)
 		}
 		if claimed := strings.TrimSpace(b.Name + " " + b.Digest); claimed != "" {
 			t.row("base", claimed+", it claims")
+		}
+		if b.FalseClaim != "" {
+			t.row("base", p.paint(red, b.FalseClaim))
 		}
 	}
 	if l.Created != nil {

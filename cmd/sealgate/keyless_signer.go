@@ -25,11 +25,16 @@ type KeylessSigner struct {
 	// Identity is who the certificates must be for. Signatures of anybody else are not attached.
 	Identity SignerIdentity `mapstructure:"identity"`
 
-	// Timestamp are one to four timestamp authorities, by whole URLs, each of which says the time of each signature.
+	// Timestamp are one to four timestamp authorities, by whole URLs, each of which says the time of each signature; a
+	// signature under a tag has room for the first alone. With a log of version 1, which says the time as well, may be none.
 	Timestamp []string `mapstructure:"timestamp"`
 
-	// Rekor is the URL of a transparency log of version 2 that each signature goes to.
+	// Rekor is the URL of a transparency log that each signature goes to.
 	Rekor string `mapstructure:"rekor"`
+
+	// RekorVersion is that of the log's API, 1 or 2. Signatures in a log of version 1 have a place under the tags of cosign v2,
+	// which knows no other log. Default 2.
+	RekorVersion int `mapstructure:"rekor_version"`
 
 	// WithoutTransparencyLogUnsafe, instead of rekor, signs in no log, and believes this identity without: whoever steals it
 	// signs unseen. Default false.
@@ -61,7 +66,8 @@ func (v *validator) keylessSigner(at string, k KeylessSigner, formats Formats) {
 	if strings.HasPrefix(k.Fulcio, "http://") && !isLoopback(k.Fulcio) {
 		v.add(at+".keyless.fulcio", "the identity token would travel in plain text; use an https URL")
 	}
-	if len(k.Timestamp) == 0 || len(k.Timestamp) > 4 {
+	first := k.Rekor != "" && k.rekorVersion() == 1 // which says the time itself
+	if len(k.Timestamp) == 0 && !first || len(k.Timestamp) > 4 {
 		v.add(at+".keyless.timestamp", "are not one to four timestamp authorities; without one, nobody says when the certificate was valid")
 	}
 	for i, where := range k.Timestamp {
@@ -78,8 +84,14 @@ func (v *validator) keylessSigner(at string, k KeylessSigner, formats Formats) {
 	case k.Rekor != "":
 		v.origin(at+".keyless.rekor", k.Rekor)
 	}
-	if slices.Contains(formats, string(signer.Tag)) {
-		v.add(at+".formats", "a keyless signature is a bundle; write bundle, or auto, which means the same here")
+	switch {
+	case k.rekorVersion() != 1 && k.rekorVersion() != 2:
+		v.add(at+".keyless.rekor_version", "is not 1 or 2, the versions of a transparency log's API")
+	case k.RekorVersion != 0 && k.Rekor == "":
+		v.add(at+".keyless.rekor_version", "is the version of no log; name one in rekor, or leave it out")
+	}
+	if slices.Contains(formats, string(signer.Tag)) && !first {
+		v.add(at+".formats", "without a log of version 1 a keyless signature is a bundle; write bundle, or auto, which means the same here")
 	}
 }
 
@@ -94,18 +106,32 @@ func openKeylessSigner(s Signer, roots trustRoots) (made *signer.Keyless, where 
 	}
 	k := *s.Keyless
 	made, err = signer.NewKeyless(signer.KeylessOptions{
-		Fulcio: k.Fulcio, Timestamps: slices.Clone(k.Timestamp), Rekor: k.Rekor,
+		Fulcio: k.Fulcio, Timestamps: slices.Clone(k.Timestamp), Rekor: k.Rekor, RekorVersion: k.rekorVersion(),
 		Token: func() (string, error) {
 			raw, err := safefile.Read(k.IdentityTokenFile, maxIdentityToken, 0)
 			return strings.TrimSpace(string(raw)), err
 		},
-		Verify: func(b *bundle.Bundle, subject digest.Digest) error {
-			_, err := own.CheckBundle(b, subject)
-			return err
-		},
-		Fingerprint: own.Fingerprint(),
+		Proof: proofBy{own}, Fingerprint: own.Fingerprint(),
 	})
 	return made, ".keyless", err
+}
+
+// proofBy is an authority as a signer wants to know it.
+type proofBy struct{ authority verifier.Authority }
+
+func (p proofBy) Bundle(b *bundle.Bundle, subject digest.Digest) error {
+	_, err := p.authority.CheckBundle(b, subject)
+	return err
+}
+
+func (p proofBy) Signature(payload, signature []byte, annotations map[string]string) error {
+	_, err := p.authority.CheckTagSignature(verifier.NewTagSignature(payload, signature, annotations))
+	return err
+}
+
+func (p proofBy) Envelope(raw []byte, subject digest.Digest, annotations map[string]string) error {
+	_, err := verifier.CheckTagAttestation(p.authority, raw, subject, annotations)
+	return err
 }
 
 // authority is who signs so: what is sealed, what is there already and what is pulled is judged by the same.
@@ -119,4 +145,12 @@ func (k KeylessSigner) authority(name string, roots trustRoots) (made verifier.A
 		Root:     trusted, WithoutTransparencyLogUnsafe: k.WithoutTransparencyLogUnsafe,
 	})
 	return made, ".keyless", err
+}
+
+// rekorVersion is that of the log's API.
+func (k KeylessSigner) rekorVersion() int {
+	if k.RekorVersion == 0 {
+		return 2
+	}
+	return k.RekorVersion
 }

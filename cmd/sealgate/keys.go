@@ -15,11 +15,11 @@ import (
 func newKeys() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys",
-		Short: "Make signing keys and show their public halves",
+		Short: "Make signing keys, show their public halves, and replace them",
 		Args:  commandsOnly,
 		RunE:  showHelp,
 	}
-	cmd.AddCommand(newKeysGenerate(), newKeysPublic())
+	cmd.AddCommand(newKeysGenerate(), newKeysPublic(), newKeysRotate())
 	return cmd
 }
 

@@ -119,7 +119,7 @@ what is pulled through it must be signed as its policy demands, or it is refused
 		SilenceErrors: true,
 	}
 	root.PersistentPreRun = func(*cobra.Command, []string) { *begun = true }
-	root.AddCommand(newServe(), newDemo(), newVerify(), newInspect(), newSeal(), newVerifyBundle(), newScan(), newKeys(), newConfig(), newClients(), newDoctor(), newVersion())
+	root.AddCommand(newServe(), newDemo(), newVerify(), newInspect(), newSeal(), newVerifyBundle(), newScan(), newKeys(), newBases(), newConfig(), newClients(), newDoctor(), newVersion())
 	return root
 }
 

@@ -15,7 +15,7 @@ type PKCS11 struct {
 	// Token is the label of the token.
 	Token string `mapstructure:"token"`
 
-	// Label is the label of the key pair in the token.
+	// Label is that of one key pair in the token, both halves of which have the same id (CKA_ID).
 	Label string `mapstructure:"label"`
 
 	// PINEnv is the environment variable that holds the PIN. This or pin_file is required.

@@ -35,8 +35,8 @@ Without one it is the embedded scanner, with the database in the storage directo
 REF is the image as it is typed at the gateway: [host/]repo[:tag][@digest]. DIR is an OCI layout with one image. Of an image
 for several platforms it is the one of --platform.
 
---update-database makes the embedded scanner's database anew, from a zip of OSV records, a directory of such zips, or a URL;
-then an image is not needed.
+--update-database makes the embedded scanner's database anew, from a zip of OSV records, a directory of such zips or of the
+records themselves, or a URL; then an image is not needed.
 
 Exit codes: 0 done, whatever was found, unless --exit-code says otherwise; 2 usage or configuration, 4 not found,
 5 upstream or credentials, 6 it could not be scanned.`,

@@ -36,8 +36,8 @@ type Signer struct {
 	Keyless *KeylessSigner `mapstructure:"keyless"`
 
 	// Formats are auto, or a list of bundle (what cosign v3 reads first) and tag (cosign v2's .sig). Auto follows what
-	// the image carries and hides nobody's signature; an image that carries nothing gets both. With keyless, auto is bundle,
-	// and tag is refused. Default auto.
+	// the image carries and hides nobody's signature; an image that carries nothing gets both. With keyless and without a log
+	// of version 1, auto is bundle, and tag is refused. Default auto.
 	Formats Formats `mapstructure:"formats"`
 }
 

@@ -103,9 +103,10 @@ func TestThreat171_NothingThatWasAttachedControlsATerminal(t *testing.T) {
 	l := looked{Attached: newAttached(ev), Kind: "image"}
 	l.Attached.addOthers([]ocispec.Descriptor{{Digest: "sha256:x", ArtifactType: evil}})
 	l.describe(policy.Image{
-		User: evil, Config: &policy.Config{Labels: map[string]string{evil: evil}, Ports: []string{evil}, Volumes: []string{evil}},
+		BaseClaim: policy.BaseClaim{Name: evil, Digest: evil},
+		User:      evil, Config: &policy.Config{Labels: map[string]string{evil: evil}, Ports: []string{evil}, Volumes: []string{evil}},
 		Content: &policy.Content{Flaws: []policy.Flaw{{Why: evil}}, System: policy.System{ID: evil, Version: evil}},
-	}, map[string]string{ocispec.AnnotationBaseImageName: evil, ocispec.AnnotationBaseImageDigest: evil}, nil)
+	}, map[string][]policy.Base{"bases.yaml": {{Name: evil, Refreshed: evil, Digests: []digest.Digest{digest.Digest(evil)}, DiffIDs: []digest.Digest{"a"}}}})
 	shown := inspection{Image: "app", looked: l, Platforms: []platformLooked{{Platform: platformName(&ocispec.Platform{OS: evil, Architecture: evil}), looked: l}}}
 
 	var out bytes.Buffer
@@ -256,7 +257,8 @@ func aVerdict() verdict {
 func anInspection() inspection {
 	l := looked{Digest: digestOf("b"), MediaType: ocispec.MediaTypeImageManifest, Kind: "image", Layers: 2, Bytes: 31_415_926, Attached: newAttached(policy.Evidence{})}
 	l.describe(policy.Image{
-		Runnable: true, User: "app", Account: &policy.Account{UID: 1000},
+		BaseClaim: policy.BaseClaim{Name: "docker.io/library/debian:12", Digest: digestOf("e").String()},
+		Runnable:  true, User: "app", Account: &policy.Account{UID: 1000},
 		Config: &policy.Config{Labels: map[string]string{"org.opencontainers.image.source": "https://github.com/acme/app"}, Ports: []string{"8080/tcp"},
 			Volumes: []string{"/data"}, Created: atNoon(1), Findings: []policy.ImageFinding{{Check: policy.CheckSecrets}}},
 		Content: &policy.Content{
@@ -264,11 +266,13 @@ func anInspection() inspection {
 			Findings: []policy.ImageFinding{{Check: policy.CheckSetuid}}, Omitted: map[policy.Check]int{policy.CheckSetuid: 3},
 			Flaws: []policy.Flaw{{Layer: digestOf("9"), Why: "something follows its end"}},
 		},
-	}, map[string]string{ocispec.AnnotationBaseImageName: "docker.io/library/debian:12", ocispec.AnnotationBaseImageDigest: digestOf("e").String()},
-		map[string][]policy.Base{"bases.yaml": {{Name: "debian-12", DiffIDs: []digest.Digest{digestOf("8")}}, {Name: "other", DiffIDs: []digest.Digest{digestOf("9")}}}})
+	}, map[string][]policy.Base{"bases.yaml": {
+		{Name: "debian-12", DiffIDs: []digest.Digest{digestOf("8")}, Refreshed: "2026-11-20"},
+		{Name: "other", DiffIDs: []digest.Digest{digestOf("9")}, Digests: []digest.Digest{digestOf("e")}},
+	}})
 	l.PartOf = []digest.Digest{digestOf("a")}
 	rooted := looked{Digest: digestOf("c"), MediaType: ocispec.MediaTypeImageManifest, Kind: "image", Layers: 1, Bytes: 7, Attached: newAttached(policy.Evidence{})}
-	rooted.describe(policy.Image{Runnable: true, Config: &policy.Config{}}, nil, nil)
+	rooted.describe(policy.Image{Runnable: true, Config: &policy.Config{}}, nil)
 	gone := looked{Digest: digestOf("d"), MediaType: ocispec.MediaTypeImageManifest, Kind: "unknown", Attached: newAttached(policy.Evidence{}), Unread: "not found"}
 	return inspection{
 		Image: "gate.acme.dev/prod/app:v1", Repo: "prod/app", Reference: "v1",
@@ -282,7 +286,7 @@ func anInspection() inspection {
 func TestEveryCommandWithAResultPrintsJSON(t *testing.T) {
 	t.Parallel()
 	without := []string{ // what they print is no result, or of a format of its own
-		"sealgate", "sealgate serve", "sealgate demo", "sealgate keys", "sealgate config", "sealgate config schema", "sealgate clients",
+		"sealgate", "sealgate serve", "sealgate demo", "sealgate keys", "sealgate config", "sealgate config schema", "sealgate clients", "sealgate bases",
 	}
 	var walk func(cmd *cobra.Command)
 	walk = func(cmd *cobra.Command) {

@@ -50,6 +50,13 @@ func TestAdvisoriesHaveTheirTests(t *testing.T) {
 	rows := 0
 	for line := range strings.Lines(text) {
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		if strings.HasPrefix(line, "|") && len(cells) == 4 { // an exception; e2e/tools/vulns reads it
+			for _, name := range namedTest.FindAllStringSubmatch(cells[3], -1) {
+				if !there(tests, name[1]) {
+					t.Errorf("%s: there is no test %s", strings.TrimSpace(cells[0]), name[1])
+				}
+			}
+		}
 		if !strings.HasPrefix(line, "|") || len(cells) != 3 || strings.HasPrefix(cells[0], "---") || strings.Contains(cells[0], "advisory") {
 			continue
 		}

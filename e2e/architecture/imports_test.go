@@ -61,6 +61,7 @@ var may = map[string][]string{
 	"e2e/bench":        {"*"},
 	"e2e/conformance":  {"*"},
 	"e2e/rig":          {},
+	"e2e/tools/vulns":  {},
 	"e2e/tools/tally":  {},
 }
 

@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -42,10 +43,20 @@ func TestKeysOfAnIssuerRotate(t *testing.T) {
 	if err := show(old); !errors.Is(err, ErrCredentials) {
 		t.Errorf("the old key: %v", err)
 	}
+	// Another key under the id of one is another key.
+	p.rotate("second")
+	i.later(keysFresh)
+	if err := show(fresh); !errors.Is(err, ErrCredentials) || p.asked.Load() != 3 {
+		t.Errorf("a key that was replaced under its id: %v after %d questions", err, p.asked.Load())
+	}
+	fresh = p.token(p.job())
+	if err := show(fresh); err != nil {
+		t.Errorf("the key that replaced it: %v", err)
+	}
 	// A key that is taken back goes with the next look, though nobody asks for one that is missing.
 	p.rotate("third")
 	i.later(keysFresh)
-	if err := show(fresh); !errors.Is(err, ErrCredentials) || p.asked.Load() != 3 {
+	if err := show(fresh); !errors.Is(err, ErrCredentials) || p.asked.Load() != 4 {
 		t.Errorf("a key that was taken back: %v after %d questions", err, p.asked.Load())
 	}
 }
@@ -120,6 +131,94 @@ func TestAnIssuerThatIsDownLeavesItUndecided(t *testing.T) {
 				t.Errorf("with keys from the day before: %v", err)
 			}
 		})
+	}
+}
+
+func TestKeysAreNotBelievedForEverWhileTheirIssuerIsDown(t *testing.T) {
+	p := newPlatform(t)
+	i := p.issuer()
+	d := knowing(t, release(i))
+	token := p.token(p.job())
+	if _, err := d.Workload(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	p.says(func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) })
+	unknown := new(IssuerError)
+	for _, c := range []struct {
+		later time.Duration
+		known bool
+	}{{keysKept - time.Minute, true}, {time.Minute, false}} {
+		i.later(c.later)
+		if _, err := d.Workload(t.Context(), token); (err == nil) != c.known || err != nil && !errors.As(err, &unknown) {
+			t.Errorf("%s later: %v", c.later, err)
+		}
+	}
+}
+
+// Whoever can put a redirect on the way, or another document, must not bring keys of his own.
+func TestThreat118_KeysComeFromWhereTheIssuerSaysByHTTPSAlone(t *testing.T) {
+	p := newPlatform(t)
+	plain := httptest.NewServer(p.server.Config.Handler)
+	t.Cleanup(plain.Close)
+	documents := map[string]http.HandlerFunc{
+		"a redirect of the document": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, p.server.URL+"/keys", http.StatusFound)
+		},
+		"keys in plain text": func(w http.ResponseWriter, r *http.Request) {
+			_, _ = w.Write([]byte(`{"issuer":"https://` + r.Host + `","jwks_uri":"` + plain.URL + `/keys"}`))
+		},
+		"a redirect of the keys": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/moved" {
+				http.Redirect(w, r, p.server.URL+"/keys", http.StatusFound)
+				return
+			}
+			_, _ = w.Write([]byte(`{"issuer":"https://` + r.Host + `","jwks_uri":"https://` + r.Host + `/moved"}`))
+		},
+	}
+	for name, document := range documents {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewTLSServer(document)
+			defer server.Close()
+			i, err := NewIssuer(server.URL, p.roots())
+			if err != nil {
+				t.Fatal(err)
+			}
+			asked := p.asked.Load()
+			if _, _, err := i.key(t.Context(), "first"); err == nil || p.asked.Load() != asked {
+				t.Errorf("got %v after %d questions", err, p.asked.Load()-asked)
+			}
+		})
+	}
+}
+
+func TestThreat118_AnIssuerOnThisMachineHasNoKeysInPlainTextElsewhere(t *testing.T) {
+	for where, want := range map[string]bool{"http://HOST/keys": true, "http://keys.example/": false, "http://HOST.keys.example/": false} {
+		var server *httptest.Server
+		server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/keys" {
+				_, _ = w.Write([]byte(`{"keys":[]}`))
+				return
+			}
+			_, _ = w.Write([]byte(`{"issuer":"` + server.URL + `","jwks_uri":"` + strings.ReplaceAll(where, "HOST", r.Host) + `"}`))
+		}))
+		_, err := discover(t.Context(), server.Client(), server.URL)
+		if err == nil || strings.Contains(err.Error(), "nowhere that https reaches") == want {
+			t.Errorf("%s: %v", where, err)
+		}
+		server.Close()
+	}
+}
+
+func TestTwoKeysOfOneIDAreNone(t *testing.T) {
+	p := newPlatform(t)
+	first := p.keys[0]
+	p.rotate("first")
+	raw, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{first.Public(), p.keys[0].Public()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if keys, err := parseKeys(raw); err == nil {
+		t.Errorf("got %v", keys)
 	}
 }
 

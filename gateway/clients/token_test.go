@@ -276,6 +276,30 @@ func TestKeysRotateAndTheTokensOfOldOnesLiveOn(t *testing.T) {
 	})
 }
 
+// Where nothing was signed for months, no key took its place, and the old one is still in the file.
+func TestThreat118_AKeyEndsThoughNoOtherFollowedIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		desk := openDesk(t)
+		d := desk.Directory(htpasswd(t, "alice", "secret"), nil, false)
+		key := desk.keys.newest()
+		private, _ := key.private()
+		token := func() string {
+			now := time.Now().Unix()
+			fingerprint, _ := d.fingerprint("alice")
+			return signJWT(t, jose.ES256, private, map[jose.HeaderKey]any{"kid": key.Key.KeyID}, map[string]any{
+				"iss": issuer, "sub": "alice", "aud": atRegistry, "jti": "x", "iat": now, "nbf": now, "exp": now + 60, "fpr": fingerprint,
+			})
+		}
+		if _, _, err := d.Bearer(token()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(keyForgets + time.Second)
+		if c, _, err := d.Bearer(token()); !errors.Is(err, ErrCredentials) {
+			t.Errorf("a key that should be forgotten signs for %q", c.Name)
+		}
+	})
+}
+
 func TestAKeyThatCannotBeStoredDoesNotEndTheService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		directory := filepath.Join(t.TempDir(), "storage")

@@ -135,6 +135,32 @@ func TestThreat118_ForgedIDTokensAreNobodys(t *testing.T) {
 	}
 }
 
+// An issuer says for which algorithm each key is: another one by the same key is somebody's confusion.
+func TestThreat118_AKeyIsForTheAlgorithmThatItsIssuerSays(t *testing.T) {
+	p := newPlatform(t)
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.keys = []jose.JSONWebKey{{Key: private, KeyID: "first", Algorithm: "RS256", Use: "sig"}}
+	d := knowing(t, release(p.issuer()))
+	for algorithm, want := range map[jose.SignatureAlgorithm]bool{jose.RS256: true, jose.PS256: false, jose.RS512: false} {
+		token := signJWT(t, algorithm, private, map[jose.HeaderKey]any{"kid": "first"}, p.job())
+		if _, err := d.Workload(t.Context(), token); (err == nil) != want || err != nil && !errors.Is(err, ErrCredentials) {
+			t.Errorf("%s: %v", algorithm, err)
+		}
+	}
+}
+
+func TestThreat118_ATokenIsOfTheIssuerWhoseKeysSignedIt(t *testing.T) {
+	p := newPlatform(t)
+	job := p.job()
+	job["iss"] = "https://other.example"
+	if token, err := openDesk(t).openIDToken(t.Context(), p.issuer(), p.token(job)); !errors.Is(err, ErrCredentials) {
+		t.Errorf("got %+v, %v", token, err)
+	}
+}
+
 func TestClaimsAreMatchedWhole(t *testing.T) {
 	claims := map[string]any{
 		"repository": "acme/app", "run_attempt": json.Number("12345678901234567"), "ref_protected": true, "null": nil, "empty": "",

@@ -21,15 +21,21 @@ func Open(t Token) (crypto.Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open token %q by %s: %w", t.Token, t.Module, withoutPIN(err, t.PIN))
 	}
-	pair, err := session.FindKeyPair(nil, []byte(t.Label))
-	if err == nil && pair == nil {
-		err = errors.New("there is none with that label and an id (CKA_ID), by which its halves find each other")
+	pairs, err := session.FindKeyPairs(nil, []byte(t.Label))
+	switch {
+	case err != nil:
+	case len(pairs) == 0:
+		err = fmt.Errorf("there is none with that label and an id (CKA_ID), by which its halves find each other; give both halves "+
+			"one id, such as with: pkcs11-tool --module %s --token-label %q --login --label %q --set-id 01 --type privkey, and pubkey",
+			t.Module, t.Token, t.Label)
+	case len(pairs) > 1:
+		err = fmt.Errorf("there are %d with that label, and nobody knows which is meant; give each a label of its own", len(pairs))
 	}
 	if err != nil {
 		err = fmt.Errorf("find key pair %q in token %q: %w", t.Label, t.Token, withoutPIN(err, t.PIN))
 		return nil, errors.Join(err, session.Close())
 	}
-	return pair, nil
+	return pairs[0], nil
 }
 
 // withoutPIN keeps a secret out of an error, whatever the library puts there.

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
+	"github.com/sealgate/sealgate/policy/manifest"
 	"github.com/sealgate/sealgate/policy/strictjson"
 )
 
@@ -40,6 +41,7 @@ type config struct {
 	Created      string `json:"created"`
 	OS           string `json:"os"`
 	Architecture string `json:"architecture"`
+	Variant      string `json:"variant"`
 	Config       struct {
 		Entrypoint   json.RawMessage            `json:"Entrypoint"`
 		Cmd          json.RawMessage            `json:"Cmd"`
@@ -75,6 +77,41 @@ func fetchConfig(ctx context.Context, blobs Blobs, repo string, d ocispec.Descri
 		return nil, fmt.Errorf("%w: its configuration has %d bytes, the manifest says %d", ErrInvalid, len(raw), d.Size)
 	}
 	return raw, nil
+}
+
+// Stack is what the configuration of an image says that it is built of, and for which platform. Nothing of it is held against
+// the layers: it is the word of whoever published the image.
+type Stack struct {
+	Platform ocispec.Platform
+	DiffIDs  []digest.Digest // one for each layer, the lowest first
+}
+
+// ReadStack reads it of an image that runs. An error with [ErrInvalid] is the image's fault.
+func ReadStack(ctx context.Context, blobs Blobs, repo string, m *manifest.Manifest) (Stack, error) {
+	if !m.IsRunnable() {
+		return Stack{}, fmt.Errorf("%w: it is not an image that runs", ErrInvalid)
+	}
+	raw, err := fetchConfig(ctx, blobs, repo, m.Config)
+	if err != nil {
+		return Stack{}, err
+	}
+	c, err := readConfig(raw)
+	if err != nil {
+		return Stack{}, err
+	}
+	ids := c.RootFS.DiffIDs
+	switch {
+	case len(ids) == 0:
+		return Stack{}, fmt.Errorf("%w: it has no layers", ErrInvalid)
+	case len(ids) != len(m.Layers):
+		return Stack{}, fmt.Errorf("%w: its configuration has %d diff ids, and its manifest %d layers", ErrInvalid, len(ids), len(m.Layers))
+	}
+	for _, id := range ids {
+		if err := manifest.CheckDigest(id); err != nil || id.Algorithm() != digest.SHA256 {
+			return Stack{}, fmt.Errorf("%w: its configuration has a diff id that is not sha256: and 64 digits", ErrInvalid)
+		}
+	}
+	return Stack{Platform: ocispec.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant}, DiffIDs: ids}, nil
 }
 
 func readUser(raw []byte) (string, error) {

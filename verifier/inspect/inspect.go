@@ -62,7 +62,7 @@ func (i Inspector) Inspect(ctx context.Context, repo string, m *manifest.Manifes
 	if err != nil {
 		return policy.Image{}, err
 	}
-	image := policy.Image{Runnable: m.IsRunnable(), Layers: len(m.Layers), Bytes: bytes}
+	image := policy.Image{Runnable: m.IsRunnable(), Layers: len(m.Layers), Bytes: bytes, BaseClaim: policy.BaseClaimOf(m.Annotations)}
 	if !image.Runnable {
 		return image, nil
 	}

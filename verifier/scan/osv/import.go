@@ -45,7 +45,7 @@ const (
 )
 
 // Import makes the database in a directory anew, from what is at a place: a zip of OSV records, a directory with such zips
-// in it, or a URL of either (a directory at a URL has a file ecosystems.txt, as the public one does). What the directory had
+// or with the records themselves in it, one JSON file each, or a URL of a zip or of a directory of zips (which has a file ecosystems.txt, as the public one does). What the directory had
 // before stays until all is read, and stays when anything fails.
 func (i Importer) Import(ctx context.Context, from, directory string) (About, error) {
 	b, err := newBuilder(directory)
@@ -100,12 +100,51 @@ func (r *reading) path(from string) error {
 	if !stat.IsDir() {
 		return r.file(from, from)
 	}
-	return filepath.WalkDir(from, func(name string, entry os.DirEntry, err error) error {
+	folders := map[string]*collection{}
+	err = filepath.WalkDir(from, func(name string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
+		if base := filepath.Base(name); strings.HasSuffix(base, ".json") && base != exploitedName {
+			folder := filepath.Dir(name)
+			if folders[folder] == nil {
+				folders[folder] = new(collection)
+			}
+			return r.loose(name, folders[folder])
+		}
 		return r.file(name, name)
 	})
+	for _, all := range folders {
+		r.whole(all)
+	}
+	return err
+}
+
+// loose reads a record that is a file of its own.
+func (r *reading) loose(name string, all *collection) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := r.record(f, all); err != nil {
+		return fmt.Errorf("%s: %w", policy.Printable(filepath.Base(name)), err)
+	}
+	return nil
+}
+
+// collection is what came together, in one zip or one folder. Every record of an ecosystem's is about that ecosystem, which
+// is how we know of which ecosystems we have all.
+type collection struct {
+	count int
+	whole []string // the ecosystems that every record so far is about
+}
+
+// whole counts what came together to the ecosystems that all of it is about.
+func (r *reading) whole(all *collection) {
+	for _, name := range all.whole {
+		r.about.Ecosystems[name] += all.count
+	}
 }
 
 // file reads one file, by its name. Others than those that we know are left alone.
@@ -132,8 +171,7 @@ func (r *reading) file(name, at string) error {
 	return nil
 }
 
-// zip reads a zip of records. Every record of an ecosystem's zip is about that ecosystem, which is how we know of which
-// ecosystems we have all.
+// zip reads a zip of records.
 func (r *reading) zip(f *os.File) error {
 	stat, err := f.Stat()
 	if err != nil {
@@ -146,31 +184,16 @@ func (r *reading) zip(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	var whole []string
-	count := 0
+	var all collection
 	for _, member := range archive.File {
 		if !strings.HasSuffix(member.Name, ".json") {
 			continue
 		}
-		if err := r.ctx.Err(); err != nil {
-			return err
-		}
-		record, err := r.member(member)
-		if err == nil {
-			err = r.add(record)
-		}
-		if err != nil {
+		if err := r.member(member, &all); err != nil {
 			return fmt.Errorf("%s: %w", policy.Printable(member.Name), err)
 		}
-		families := record.families()
-		if count++; count == 1 {
-			whole = families
-		}
-		whole = slices.DeleteFunc(whole, func(name string) bool { return !slices.Contains(families, name) })
 	}
-	for _, name := range whole {
-		r.about.Ecosystems[name] += count
-	}
+	r.whole(&all)
 	return nil
 }
 
@@ -185,25 +208,42 @@ func (r *record) families() []string {
 	return all
 }
 
-func (r *reading) member(member *zip.File) (*record, error) {
+func (r *reading) member(member *zip.File, all *collection) error {
 	content, err := member.Open()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer content.Close()
+	return r.record(content, all)
+}
+
+// record reads one record into the database.
+func (r *reading) record(content io.Reader, all *collection) error {
+	if err := r.ctx.Err(); err != nil {
+		return err
+	}
 	raw, err := io.ReadAll(io.LimitReader(content, maxRecord+1))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r.records++
 	r.bytes += int64(len(raw))
 	switch {
 	case len(raw) > maxRecord:
-		return nil, fmt.Errorf("it has more than %d MiB", maxRecord>>20)
+		return fmt.Errorf("it has more than %d MiB", maxRecord>>20)
 	case r.records > maxRecords || r.bytes > maxBytes:
-		return nil, errors.New("there are too many records, or too long ones")
+		return errors.New("there are too many records, or too long ones")
 	}
-	return readRecord(raw)
+	read, err := readRecord(raw)
+	if err != nil {
+		return err
+	}
+	families := read.families()
+	if all.count++; all.count == 1 {
+		all.whole = families
+	}
+	all.whole = slices.DeleteFunc(all.whole, func(name string) bool { return !slices.Contains(families, name) })
+	return r.add(read)
 }
 
 // probabilities reads the scores of EPSS: lines of CVE,probability,percentile after a comment and a heading.

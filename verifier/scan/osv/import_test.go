@@ -154,3 +154,52 @@ func BenchmarkMatch(b *testing.B) {
 		}
 	}
 }
+
+// A folder of records is as good as a zip of them: it counts for the ecosystems that all of it is about.
+func TestAnImportOfLooseRecords(t *testing.T) {
+	from := t.TempDir()
+	write := func(name, record string) {
+		t.Helper()
+		path := filepath.Join(from, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(record), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("npm/GHSA-1.json", one["npm"][0])
+	write("npm/GHSA-2.json", advisory("GHSA-2", "npm", "b", events("SEMVER", "introduced=0")))
+	write("mixed/1.json", advisory("GHSA-3", "PyPI", "c", events("ECOSYSTEM", "introduced=0")))
+	write("mixed/2.json", advisory("GHSA-4", "Go", "d", events("SEMVER", "introduced=0")))
+	write(exploitedName, `{"vulnerabilities": [{"cveID": "CVE-2026-1"}]}`)
+	write("README.md", "not a record")
+	directory := t.TempDir()
+	about, err := importer().Import(t.Context(), from, directory)
+	if err != nil || len(about.Ecosystems) != 1 || about.Ecosystems["npm"] != 2 || about.Releases["PyPI"] != 1 || about.Exploited != 1 {
+		t.Errorf("got %+v, %v", about, err)
+	}
+	write("npm/GHSA-5.json", `{"id": "GHSA-5"}`)
+	if about, err := importer().Import(t.Context(), from, directory); err == nil || !strings.Contains(err.Error(), "GHSA-5.json: it does not say when it was modified") {
+		t.Errorf("a record without a time: got %+v, %v", about, err)
+	}
+}
+
+// Programs of other systems are in no inventory, and what is about those alone is about none that is.
+func TestWhatIsOfAnotherSystemIsNotFound(t *testing.T) {
+	about := func(id, imports string) string {
+		return strings.Replace(advisory(id, "Go", "stdlib", events("SEMVER", "introduced=0", "fixed=1.26.9")), `"ranges"`, `"ecosystem_specific": {"imports": `+imports+`}, "ranges"`, 1)
+	}
+	d := databaseOf(t, map[string][]string{"Go": {
+		about("GO-1", `[{"path": "os", "goos": ["windows"]}, {"path": "internal/windows", "goos": ["windows", "darwin"]}]`),
+		about("GO-2", `[{"path": "os", "goos": ["windows", "linux"]}]`),
+		about("GO-3", `[{"path": "os", "goos": ["windows"]}, {"path": "net"}]`),
+		about("GO-4", `[]`),
+		about("GO-5", `{"not": "a list"}`),
+		about("GO-6", `[{"path": "os", "goos": ["a system of tomorrow"]}]`),
+	}})
+	var got []string
+	for _, f := range match(t, d, pack("Go", "stdlib", "1.26.8")).Findings {
+		got = append(got, f.ID)
+	}
+	if want := "GO-2 GO-3 GO-4 GO-5 GO-6"; strings.Join(got, " ") != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+}

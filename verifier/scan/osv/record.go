@@ -49,6 +49,28 @@ type affected struct {
 type specific struct {
 	Severity json.RawMessage `json:"severity"`
 	Urgency  json.RawMessage `json:"urgency"` // Debian's
+
+	Imports json.RawMessage `json:"imports"` // Go's: the packages of a module that are affected
+}
+
+// elsewhere are the systems whose programs are in no ELF file, and so in no inventory.
+var elsewhere = []string{"aix", "darwin", "ios", "js", "plan9", "wasip1", "windows"}
+
+// isElsewhere reports that a record is about code of Go that is in no program that an inventory has: all of it names systems,
+// and none of those that have such programs. https://go.dev/doc/security/vuln/database#schema
+func (s specific) isElsewhere() bool {
+	var imports []struct {
+		GOOS []string `json:"goos"`
+	}
+	if json.Unmarshal(s.Imports, &imports) != nil { // it is not Go's
+		return false
+	}
+	for _, p := range imports {
+		if len(p.GOOS) == 0 || slices.ContainsFunc(p.GOOS, func(name string) bool { return !slices.Contains(elsewhere, name) }) {
+			return false
+		}
+	}
+	return len(imports) > 0
 }
 
 type severity struct {
@@ -93,6 +115,9 @@ func readRecord(raw []byte) (*record, error) {
 // entries are what a database keeps of a record about one of the packages that it affects. An advisory about several CVEs is
 // several: they are judged one by one.
 func (r *record) entries(a affected) []entry {
+	if a.Package.Ecosystem == "Go" && a.EcosystemSpecific.isElsewhere() {
+		return nil
+	}
 	e := entry{ID: r.ID, Aliases: r.Aliases, Published: r.Published}
 	e.Severity, e.CVSS = rate(r, a)
 	for _, spanned := range a.Ranges {
