@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 )
@@ -111,4 +112,33 @@ func TestThreat155_ASealWithoutAKey(t *testing.T) {
 			t.Errorf("%s: %d are attached, want %d", why, n, first)
 		}
 	}
+}
+
+// TestASealWithoutAKeyAges has a real timestamp authority say when the gateway signed: a policy that lets signatures age goes by
+// that, and says so to whoever pulls and in what verify prints.
+func TestASealWithoutAKeyAges(t *testing.T) {
+	s, up, kit := need(t, suite.sigstore), startRegistry(t), need(t, suite.images)
+	token, err := s.issuer.token(builder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := func(age string) string {
+		whole := fmt.Sprintf(keylessConfig, up.url(), s.fulcio, s.issuer.url, builder, s.timestamp+"/api/v1/timestamp", s.rekor, s.roots[wholeRoot])
+		return strings.Replace(whole, "{any: [workload]}", "{any: [workload], max_age: "+age+"}", 1)
+	}
+	gw := newGateway(t, config("24h"))
+	writeFile(t, gw.path("identity.token"), []byte(token), 0o600)
+	gw.start(t)
+	cranePush(t, kit.source(t, nonroot, "sealed for a day"), gw.ref("app:v1")).ok(t)
+	cranePull(t, gw.ref("app:v1")).ok(t)
+
+	gw.configure(t, config("1s"))
+	gw.reload(t)
+	eventually(t, "the signature is too old", func() (bool, string) {
+		status := gw.status(t, http.MethodGet, "app", "v1")
+		return status == http.StatusForbidden, fmt.Sprintf("GET answers %d", status)
+	})
+	cranePull(t, gw.ref("app:v1")).fails(t).has(t, "the signature by workload is ", " old, at most ", "build the image again, and have it signed by workload")
+	r := gw.run(t, "verify", "app:v1")
+	r.fails(t).has(t, "(STALE)", "· by workload, bundle", "it is ", " old, at most ")
 }

@@ -41,6 +41,7 @@ var suite struct {
 	keys          func() (*keyRing, error)
 	sigstore      func() (*sigstore, error)
 	grypeDatabase func() (string, error) // a directory
+	trivyDatabase func() (string, error) // a directory
 }
 
 // debian lists what Debian packages bring. Absolute: another docker may be first on the PATH.
@@ -50,7 +51,10 @@ var debian = []string{
 }
 
 // built lists the tools of ./tools/versions that the tests run.
-var built = []string{"crane", "oras", "registry", "cosign2", "cosign3", "crictl", "containerd", "fulcio", "timestamp", "rekor", "grype", "pebble", "govulncheck", "vulndb"}
+var built = []string{
+	"crane", "oras", "registry", "cosign2", "cosign3", "crictl", "containerd", "conformance", "fulcio", "timestamp", "rekor", "pebble",
+	"grype", "trivy", "trivydb", "govulncheck", "vulndb",
+}
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -89,7 +93,8 @@ func runAll(m *testing.M) (code int, err error) {
 	suite.containerd2 = sync.OnceValues(startContainerd2)
 	suite.images = sync.OnceValues(newImageKit)
 	suite.keys = sync.OnceValues(newKeyRing)
-	suite.grypeDatabase = sync.OnceValues(makeGrypeDatabase)
+	suite.grypeDatabase = sync.OnceValues(func() (string, error) { return makeGrypeDatabase("grype", vulnerabilities) })
+	suite.trivyDatabase = sync.OnceValues(func() (string, error) { return makeTrivyDatabase("trivy", vulnerabilitiesOfTrivy) })
 	suite.sigstore = sync.OnceValues(startSigstore)
 	return m.Run(), nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/sealgate/sealgate/gateway/ledger"
 )
 
-// Images are scanned on their way in by a real Grype, with a database that holds what the fixture images have.
+// Images are scanned on their way in by a real Grype and a real Trivy, with databases that hold what the fixture images have.
 
 const scanConfig = `
 registries:
@@ -41,31 +41,73 @@ const vulnerabilities = `{"Vulnerabilities": [
    "Affected": "< 99", "Format": "dpkg"}
 ]}`
 
-// makeGrypeDatabase makes the database once for a run.
-func makeGrypeDatabase() (string, error) {
-	dir, grype := filepath.Join(suite.dir, "grype"), suite.tools["grype"]
-	command := exec.Command(filepath.Join(filepath.Dir(grype), "grypedb"), grype, dir)
+const vulnerabilitiesOfTrivy = `{"Vulnerabilities": [
+  {"ID": "CVE-2026-1000", "Severity": "CRITICAL", "Bucket": "debian 12", "Package": "openssl", "Fixed": "3.0.15-1~deb12u1", "VendorIDs": ["DSA-1000-1"]},
+  {"ID": "CVE-2026-1001", "Severity": "HIGH", "Bucket": "debian 12", "Package": "zlib", "Fixed": "1:1.3"},
+  {"ID": "CVE-2026-1002", "Severity": "LOW", "Bucket": "debian 12", "Package": "bash"}
+]}`
+
+// makeGrypeDatabase makes a database in a folder of the run.
+func makeGrypeDatabase(name, vulnerabilities string) (string, error) {
+	dir, grype := filepath.Join(suite.dir, name), suite.tools["grype"]
+	return dir, makeDatabase(vulnerabilities, filepath.Join(filepath.Dir(grype), "grypedb"), grype, dir)
+}
+
+func makeTrivyDatabase(name, vulnerabilities string) (string, error) {
+	dir := filepath.Join(suite.dir, name)
+	return dir, makeDatabase(vulnerabilities, suite.tools["trivydb"], dir)
+}
+
+func makeDatabase(vulnerabilities, program string, args ...string) error {
+	command := exec.Command(program, args...)
 	command.Stdin = strings.NewReader(vulnerabilities)
 	command.Env = environment()
 	if said, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("make a database for grype: %w\n%s", err, said)
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(program), err, said)
 	}
-	return dir, nil
+	return nil
 }
 
 // grype is the configuration of a scanner that is Grype, pinned.
 func grype(t *testing.T) string {
 	t.Helper()
-	database, program := need(t, suite.grypeDatabase), suite.tools["grype"]
-	raw, err := os.ReadFile(program)
-	if err != nil {
-		t.Fatal(err)
-	}
+	return grypeWith(t, need(t, suite.grypeDatabase))
+}
+
+func grypeWith(t *testing.T, database string) string {
+	t.Helper()
+	program := suite.tools["grype"]
 	return fmt.Sprintf(`
       command: [%q, "oci-dir:{layout}", -q, -o, "json={report}", -o, "cyclonedx-json={sbom}"]
       report: grype
       environment: ["GRYPE_DB_CACHE_DIR=%s", GRYPE_DB_AUTO_UPDATE=false, GRYPE_CHECK_FOR_APP_UPDATE=false]
-      digest: %s`, program, database, digest.FromBytes(raw))
+      digest: %s`, program, database, digestOf(t, program))
+}
+
+// trivyWith is the configuration of a scanner that is Trivy, pinned.
+func trivyWith(t *testing.T, database string) string {
+	t.Helper()
+	program := suite.tools["trivy"]
+	return fmt.Sprintf(`
+      command: [%q, image, --input, "{layout}", --format, json, --output, "{report}", --scanners, vuln, --list-all-pkgs,
+        --offline-scan, --skip-db-update, --skip-java-db-update, --cache-backend, memory, --quiet]
+      report: trivy
+      environment: ["TRIVY_CACHE_DIR=%s"]
+      digest: %s`, program, database, digestOf(t, program))
+}
+
+func digestOf(t *testing.T, path string) digest.Digest {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	d, err := digest.FromReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 // debian is what an image of Debian 12 says of itself, with some packages.
@@ -118,6 +160,47 @@ func TestScannedPushes(t *testing.T) {
 	})
 	if left, err := os.ReadDir(gw.storage("scan")); err != nil || len(left) > 0 {
 		t.Errorf("scans left %v, %v", left, err)
+	}
+}
+
+// A push that Trivy scans, and what the seal says of the scan in both forms, which decide again when it is pulled.
+func TestPushesThatTrivyScans(t *testing.T) {
+	kit, database := need(t, suite.images), need(t, suite.trivyDatabase)
+	gw := startGateway(t, fmt.Sprintf(scanConfig, trivyWith(t, database)))
+
+	cranes().deliverScanned(t, gw, kit.sourceWith(t, nonroot, "trivy", vulnerable), "app").fails(t).has(t,
+		`is refused by policy "scanned": it has CVE-2026-1000 in libssl3 3.0.11-1~deb12u1 (critical, fixed in 3.0.15-1~deb12u1), and 1 more`,
+		"HIGH      CVE-2026-1001       zlib1g 1:1.2.13  fixed in 1:1.3")
+	if status := gw.status(t, http.MethodGet, "app", "v1"); status != http.StatusNotFound {
+		t.Errorf("the tag answers %d after a refused push, want 404", status)
+	}
+	clean := kit.sourceWith(t, nonroot, "trivy", repaired)
+	cranes().deliverScanned(t, gw, clean, "app").ok(t)
+	cranePull(t, gw.ref("app:v1")).ok(t)
+	said := gw.run(t, "inspect", gw.ref("app:v1")).ok(t)
+	said.has(t, "found     1 low; 0 with a fix; in 4 packages", "scanner   pkg:github/aquasecurity/trivy@", "lists     4 packages, cyclonedx app", "lists     4 packages, spdx app@")
+	if n := strings.Count(said.stdout, "✓ scan by gateway"); n != 4 {
+		t.Errorf("%d scans are attested, want one in each form of predicate and of attestation:\n%s", n, said.stdout)
+	}
+
+	// Under a policy that its low finding does not pass, what was found is read from the seal.
+	gw.configure(t, strings.Replace(fmt.Sprintf(scanConfig, trivyWith(t, database)), "finding.severity >= HIGH && finding.fixed", "finding.severity >= LOW", 1))
+	gw.reload(t)
+	eventually(t, "the low finding refuses it", func() (bool, string) {
+		status := gw.status(t, http.MethodHead, "app", "v1")
+		return status == http.StatusForbidden, fmt.Sprintf("HEAD answers %d", status)
+	})
+	cranePull(t, gw.ref("app:v1")).fails(t).has(t, "found CVE-2026-1002 in bash 5.2.15-2, LOW")
+
+	// A database of last year is known by what Trivy says of it.
+	old, err := makeTrivyDatabase("trivy-old", `{"Built": "2025-01-01T00:00:00Z", "Vulnerabilities": []}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := startGateway(t, fmt.Sprintf(scanConfig, trivyWith(t, old)))
+	cranes().deliverScanned(t, late, clean, "app").fails(t).has(t, "the database of the scanner default is", "old, at most")
+	if left, err := os.ReadDir(database); err != nil || len(left) != 1 {
+		t.Errorf("scans left %v in Trivy's cache, %v", left, err)
 	}
 }
 
@@ -216,5 +299,26 @@ func TestALongScanIsAnsweredByTheNextPush(t *testing.T) {
 	}
 	if status := gw.status(t, http.MethodGet, "app", "v2"); status != http.StatusNotFound {
 		t.Errorf("the tag of the image whose scan was cut answers %d, want 404", status)
+	}
+}
+
+// The bills of materials that we write are what stock cosign attests and policies read.
+func TestStockCosignAttestsOurBillsOfMaterials(t *testing.T) {
+	up, kit := startRegistry(t), need(t, suite.images)
+	gw := startGateway(t, fmt.Sprintf(attestedConfig, up.url()))
+	contents := map[string][]byte{}
+	for path, content := range debianWith([3]string{"libssl3", "openssl", "3.0.11-1~deb12u1"}, [3]string{"bash", "bash", "5.2.15-2"}) {
+		contents[path] = []byte(content)
+	}
+	img := assemble(t, "amd64", nonroot, files(t, contents))
+	layout := kit.sourceOf(t, img).oci()
+	for predicateType, format := range map[string]string{"spdxjson": "spdx", "cyclonedx": "cyclonedx"} {
+		bill := gw.run(t, "scan", "-o", format, layout).ok(t).stdout
+		for _, generation := range []cosign{cosign2, cosign3} {
+			repo := predicateType + "/ours/" + generation.name
+			digest := put(t, up.ref(repo+":v1"), img)
+			attest(t, generation, "release", predicateType, bill, up.ref(repo)+"@"+digest)
+			cranePull(t, gw.ref(repo+":v1")).ok(t)
+		}
 	}
 }

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"reflect"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -53,6 +56,9 @@ func (s *secured) dial() *wire {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { conn.Close() })
+	if err := conn.NetConn().(*net.TCPConn).SetReadBuffer(8 << 10); err != nil { // answers that nobody reads pile up at the service
+		s.t.Fatal(err)
+	}
 	if got := conn.ConnectionState().NegotiatedProtocol; got != "h2" {
 		s.t.Fatalf("speaks %q, want h2", got)
 	}
@@ -128,6 +134,7 @@ func (s *secured) goesOn() {
 }
 
 func TestThreat104_AConnectionHasItsShareOfStreams(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t, true)
 	w := s.dial()
 	limit := uint32(0)
@@ -170,6 +177,7 @@ func TestThreat104_AConnectionHasItsShareOfStreams(t *testing.T) {
 // TestThreat104_ARapidResetDoesNotReachTheRegistryWithoutEnd is CVE-2023-39325: streams that are reset as soon as they are
 // opened are no streams to count, and their handlers run on.
 func TestThreat104_ARapidResetDoesNotReachTheRegistryWithoutEnd(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t, true)
 	w := s.dial()
 	go func() { // what the server says has to be read
@@ -188,6 +196,7 @@ func TestThreat104_ARapidResetDoesNotReachTheRegistryWithoutEnd(t *testing.T) {
 }
 
 func TestThreat104_HeadersWithoutEndAreCut(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t, false)
 	w := s.dial()
 	if err := w.frames.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: w.header(plainGet...), EndStream: true}); err != nil {
@@ -214,6 +223,7 @@ func TestThreat104_HeadersWithoutEndAreCut(t *testing.T) {
 }
 
 func TestThreat104_HeadersHaveALimit(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t, false)
 	for name, fields := range map[string][]string{
 		"one long": append(append([]string{}, plainGet...), "x-long", strings.Repeat("x", 1<<20)),
@@ -246,6 +256,7 @@ func TestThreat104_HeadersHaveALimit(t *testing.T) {
 // TestThreat104_WhatHasToBeAnsweredIsNotQueuedWithoutEnd sends settings and pings, each of which wants an answer, and reads
 // none of them.
 func TestThreat104_WhatHasToBeAnsweredIsNotQueuedWithoutEnd(t *testing.T) {
+	t.Parallel()
 	for name, write := range map[string]func(w *wire) error{
 		"settings": func(w *wire) error {
 			return w.frames.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
@@ -269,7 +280,49 @@ func TestThreat104_WhatHasToBeAnsweredIsNotQueuedWithoutEnd(t *testing.T) {
 	}
 }
 
+// GO-2026-6617: a client changes the size of the table for headers while they are being encoded, which could end the process.
+func TestThreat104_TheTableForHeadersMayChangeWhileItIsUsed(t *testing.T) {
+	s := newSecured(t, false)
+	w := s.dial()
+	const atOnce = maxStreams / 2
+	size := http2.Setting{ID: http2.SettingHeaderTableSize, Val: 1024} // always the same: hpack's decoder takes one change at a time
+	for stream := uint32(1); stream < 40*atOnce; {
+		first := stream
+		for range atOnce {
+			if err := errors.Join(w.frames.WriteSettings(size), w.request(stream, true, ":method", "GET", ":scheme", "https", ":authority", "gate", ":path", "/v2/")); err != nil {
+				t.Fatal(err)
+			}
+			stream += 2
+		}
+		statuses := map[uint32]string{}
+		for len(statuses) < atOnce {
+			frame, err := w.frames.ReadFrame()
+			if err != nil {
+				t.Fatalf("%d answers after stream %d: %v", len(statuses), first, err)
+			}
+			switch f := frame.(type) {
+			case *http2.MetaHeadersFrame:
+				statuses[f.StreamID] = f.PseudoValue("status")
+			case *http2.GoAwayFrame, *http2.RSTStreamFrame:
+				t.Fatalf("it ends with %v", f)
+			}
+		}
+	}
+	s.goesOn()
+}
+
+// Of the two implementations of HTTP/2 it is the one that go.mod names: net/http has the faults of the Go that built it.
+func TestThreat104_HTTP2IsOfTheVersionInGoMod(t *testing.T) {
+	server := &http.Server{}
+	secure(server, &tls.Config{})
+	speaker := runtime.FuncForPC(reflect.ValueOf(server.TLSNextProto["h2"]).Pointer()).Name()
+	if !strings.HasPrefix(speaker, "golang.org/x/net/http2.") {
+		t.Errorf("HTTP/2 is spoken by %s", speaker)
+	}
+}
+
 func TestThreat104_MalformedRequestsReachNobody(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t, false)
 	without := func(name string) []string {
 		var rest []string
@@ -324,6 +377,7 @@ func TestThreat104_MalformedRequestsReachNobody(t *testing.T) {
 // TestThreat104_ALengthOfNoBodyIsNotPassedOn: such a request has ended with its headers. It is taken for the one request that
 // it is; what reaches the registry is made anew, and nothing follows it.
 func TestThreat104_ALengthOfNoBodyIsNotPassedOn(t *testing.T) {
+	t.Parallel()
 	for name, fields := range map[string][]string{
 		"a length": {"content-length", "5"}, "two lengths": {"content-length", "0", "content-length", "5"}, "a negative length": {"content-length", "-1"},
 	} {
@@ -343,6 +397,7 @@ func TestThreat104_ALengthOfNoBodyIsNotPassedOn(t *testing.T) {
 }
 
 func TestThreat104_ABodyOfAnotherLengthIsNoBody(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t, false)
 	for _, c := range []struct{ announced, sent string }{{"5", "hello, world"}, {"50", "hello"}, {"0", "x"}} {
 		w := s.dial()
@@ -363,6 +418,7 @@ func TestThreat104_ABodyOfAnotherLengthIsNoBody(t *testing.T) {
 }
 
 func TestThreat104_FramesThatBreakTheProtocolEndTheConnection(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t, false)
 	for name, write := range map[string]func(w *wire) error{
 		"a stream of the server's":  func(w *wire) error { return w.request(2, true, plainGet...) },
@@ -394,6 +450,7 @@ func TestThreat104_FramesThatBreakTheProtocolEndTheConnection(t *testing.T) {
 }
 
 func TestThreat100_HTTP2IsSpokenOverTLSAlone(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t)
 	conn, err := net.Dial("tcp", e.address)
 	if err != nil {

@@ -4,15 +4,23 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	_ "github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif" // has the schema
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
 	"github.com/sealgate/sealgate/verifier/predicate"
@@ -179,6 +187,7 @@ func TestSarifIsWhatGitHubTakes(t *testing.T) {
 		{ID: "CVE-2", Package: "bash", Version: "5", Severity: policy.High, CVSS: 9.8}, // the distribution rates it lower than its score
 		{ID: "CVE-3", Package: "zlib", Version: "1", Severity: policy.Unknown},
 		{ID: "CVE-4", Package: "zlib", Version: "1", Severity: policy.Low},
+		{ID: "CVE-4", Package: "zlib", Version: "2", Severity: policy.Low}, // the same one twice in an image
 	}
 	r := scanResult{image: scan.Image{Repo: "prod/app", Manifest: m}, report: scan.Report{Scan: policy.Scan{Findings: findings}}}
 	var out bytes.Buffer
@@ -217,4 +226,85 @@ func TestSarifIsWhatGitHubTakes(t *testing.T) {
 		}
 		prints[print] = true
 	}
+}
+
+// A report may have more findings than GitHub takes, and what a scanner prints may be as long as it likes. The schema is the
+// one that OASIS published.
+func TestSarifHasBounds(t *testing.T) {
+	t.Parallel()
+	m, err := manifest.Parse([]byte(`{"schemaVersion":2,"config":{"mediaType":"x","digest":"`+digest.FromString("x").String()+`","size":1},"layers":[]}`), ocispec.MediaTypeImageManifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings := []policy.Finding{{ID: strings.Repeat("é", 300), Package: strings.Repeat("é", 3000), Version: strings.Repeat("9", 3000), FixedVersion: strings.Repeat("9", 3000), Severity: policy.Critical}}
+	for i := range maxSarifResults + 10 {
+		findings = append(findings, policy.Finding{ID: fmt.Sprintf("CVE-2026-%d", i), Package: fmt.Sprintf("package-%d", i%500), Version: "1.2.3", FixedVersion: "1.2.4", Severity: policy.Medium, CVSS: 5})
+	}
+	r := scanResult{image: scan.Image{Repo: "prod/app", Manifest: m}, report: scan.Report{Scan: policy.Scan{Findings: findings}}}
+	var out, zipped bytes.Buffer
+	if err := r.print(&out, "sarif"); err != nil {
+		t.Fatal(err)
+	}
+	w := gzip.NewWriter(&zipped)
+	if _, err := w.Write(out.Bytes()); err != nil || w.Close() != nil {
+		t.Fatal(err)
+	}
+	if zipped.Len() > 10<<20 {
+		t.Errorf("an upload has %d bytes, 10 MB are taken", zipped.Len())
+	}
+
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(out.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sarifSchema(t).Validate(document); err != nil {
+		t.Error(err)
+	}
+	var log sarifLog
+	if err := json.Unmarshal(out.Bytes(), &log); err != nil {
+		t.Fatal(err)
+	}
+	run := log.Runs[0]
+	if len(run.Results) != maxSarifResults || len(run.Tool.Driver.Rules) != maxSarifResults {
+		t.Errorf("got %d results of %d rules", len(run.Results), len(run.Tool.Driver.Rules))
+	}
+	first, result := run.Tool.Driver.Rules[0], run.Results[0]
+	if n := len(first.ID); n > maxSarifID || result.RuleID != first.ID {
+		t.Errorf("the rule's id has %d bytes", n)
+	}
+	for _, text := range []string{first.ShortDescription.Text, first.FullDescription.Text, result.Message.Text, result.Locations[0].Message.Text} {
+		if len(text) > maxSarifText || !utf8.ValidString(text) || strings.ContainsRune(text, utf8.RuneError) {
+			t.Errorf("a text has %d bytes", len(text))
+		}
+	}
+}
+
+// sarifSchema is OASIS's schema, out of a library that has it as text.
+func sarifSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/owenrumney/go-sarif/v3").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := filepath.Join(strings.TrimSpace(string(dir)), "pkg", "report", "v210", "sarif", "schema.go")
+	file, err := parser.ParseFile(token.NewFileSet(), source, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := ""
+	ast.Inspect(file, func(n ast.Node) bool {
+		if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING && len(literal.Value) > len(text) {
+			text = literal.Value
+		}
+		return true
+	})
+	document, err := jsonschema.UnmarshalJSON(strings.NewReader(strings.Trim(text, "`")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("sarif.json", document); err != nil {
+		t.Fatal(err)
+	}
+	return c.MustCompile("sarif.json")
 }

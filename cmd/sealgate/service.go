@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 	"github.com/sealgate/sealgate/verifier"
 	"github.com/sealgate/sealgate/verifier/inspect"
 	"github.com/sealgate/sealgate/verifier/scan"
+	"golang.org/x/net/http2"
 )
 
 const (
@@ -54,16 +56,16 @@ type service struct {
 }
 
 // startService opens the storage, generates the gateway's key where there is none, and listens. reload loads the
-// configuration again. When it fails, nothing stays open.
-func startService(loaded *Loaded, reload func() (*Loaded, error), log *slog.Logger) (*service, error) {
+// configuration again, openKey opens a key file as [signer.LoadKeyFile] does. When it fails, nothing stays open.
+func startService(loaded *Loaded, reload func() (*Loaded, error), openKey keyOpener, log *slog.Logger) (*service, error) {
 	s := &service{log: log, failed: make(chan error, 2)}
-	if err := s.start(loaded, reload); err != nil {
+	if err := s.start(loaded, reload, openKey); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
-func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
+func (s *service) start(loaded *Loaded, reload func() (*Loaded, error), openKey keyOpener) error {
 	c := &loaded.Config
 	unlock, err := lockStorage(c.Storage.Directory)
 	if err != nil {
@@ -92,7 +94,7 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 	queue := scan.NewQueue(scan.QueueOptions{Log: s.log, Metrics: metrics})
 	s.reloader = &reloader{
 		load: reload, enforce: s.Gateway.Enforce,
-		builder:  &builder{getenv: os.Getenv, layers: layers, ledger: memory, queue: queue, workplace: workplace},
+		builder:  &builder{getenv: os.Getenv, openKey: openKey, layers: layers, ledger: memory, queue: queue, workplace: workplace},
 		renewals: newRenewals(s.log, metrics),
 		log:      s.log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
 	}
@@ -209,9 +211,18 @@ func (s *service) open(server *http.Server, at net.Listener, first *door, behind
 		go s.run(func() error { return server.Serve(at) })
 		return "http://" + reachable(at.Addr())
 	}
-	server.TLSConfig = authority.serverTLS(behind)
+	secure(server, authority.serverTLS(behind))
 	go s.run(func() error { return server.ServeTLS(at, "", "") })
 	return "https://" + reachable(at.Addr())
+}
+
+// secure lets a server speak TLS, and HTTP/2 in it. Not that of net/http: what is wrong with this one is mended by raising a
+// version in go.mod, whatever Go builds the program.
+func secure(server *http.Server, c *tls.Config) {
+	server.TLSConfig = c
+	if err := http2.ConfigureServer(server, nil); err != nil {
+		panic("sealgate: no cipher suites were chosen: " + err.Error())
+	}
 }
 
 func (s *service) run(serve func() error) {

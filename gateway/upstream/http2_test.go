@@ -15,6 +15,8 @@ import (
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"reflect"
+	"runtime"
 )
 
 // Frames of HTTP/2 (RFC 9113), as a registry can write them that means harm.
@@ -143,5 +145,14 @@ func TestThreat041_104_AHostileHTTP2RegistryEndsInAnError(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Of the two implementations of HTTP/2 it is the one that go.mod names: net/http has the faults of the Go that built it.
+func TestThreat104_HTTP2ToRegistriesIsOfTheVersionInGoMod(t *testing.T) {
+	transport := newTransport(new(net.Dialer).DialContext, nil, time.Second)
+	speaker := runtime.FuncForPC(reflect.ValueOf(transport.TLSNextProto["h2"]).Pointer()).Name()
+	if !strings.HasPrefix(speaker, "golang.org/x/net/http2.") {
+		t.Errorf("HTTP/2 is spoken by %s", speaker)
 	}
 }

@@ -9,9 +9,12 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // transports are the ways out of one registry. Writes have a pool of their own because a registry may take minutes to
@@ -52,11 +55,10 @@ func newTransports(origin *url.URL, roots *x509.CertPool, certificate *tls.Certi
 }
 
 func newTransport(dial func(context.Context, string, string) (net.Conn, error), roots *x509.CertPool, answer time.Duration) *http.Transport {
-	return &http.Transport{
+	t := &http.Transport{
 		DialContext:            dial,
 		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    dialTimeout,
-		ForceAttemptHTTP2:      true,
 		MaxIdleConnsPerHost:    idleConnections,
 		IdleConnTimeout:        idleTimeout,
 		ResponseHeaderTimeout:  answer,
@@ -65,6 +67,11 @@ func newTransport(dial func(context.Context, string, string) (net.Conn, error), 
 		WriteBufferSize:        64 << 10,
 		ReadBufferSize:         64 << 10,
 	}
+	// HTTP/2 not by net/http: what is wrong with this one is mended by raising a version in go.mod, whatever Go builds the program.
+	if err := http2.ConfigureTransport(t); err != nil {
+		panic("upstream: a new transport has no HTTP/2 yet: " + err.Error())
+	}
+	return t
 }
 
 func remote(conn net.Conn) (netip.Addr, bool) {
@@ -131,11 +138,13 @@ func reachOf(a netip.Addr) reach {
 		a = v4
 	}
 	switch {
+	case slices.Contains(metadata, a):
+		return linkLocal
 	case a.IsLoopback():
 		return loopback
 	case a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() || !a.IsValid() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return linkLocal
-	case a.IsPrivate() || shared.Contains(a):
+	case a.IsPrivate() || shared.Contains(a) || site.Contains(a):
 		return private
 	}
 	return public
@@ -143,10 +152,21 @@ func reachOf(a netip.Addr) reach {
 
 var (
 	shared  = netip.MustParsePrefix("100.64.0.0/10")
+	site    = netip.MustParsePrefix("fec0::/10") // what unique local addresses replaced
 	nat64   = netip.MustParsePrefix("64:ff9b::/96")
+	nat64At = netip.MustParsePrefix("64:ff9b:1::/48") // RFC 8215, of which the last 96 bits are the usual ones
 	sixTo4  = netip.MustParsePrefix("2002::/16")
 	thisNet = netip.MustParsePrefix("0.0.0.0/8")
 )
+
+// metadata are services of clouds that know the machine's own credentials and are at no link-local address.
+var metadata = []netip.Addr{
+	netip.MustParseAddr("fd00:ec2::254"),   // AWS by IPv6
+	netip.MustParseAddr("fd20:ce::254"),    // Google by IPv6
+	netip.MustParseAddr("168.63.129.16"),   // Azure, to all others a public address
+	netip.MustParseAddr("100.100.100.200"), // Alibaba
+	netip.MustParseAddr("192.0.0.192"),     // Oracle
+}
 
 // embeddedV4 finds the IPv4 address that a translator would make of an IPv6 one.
 func embeddedV4(a netip.Addr) (netip.Addr, bool) {
@@ -158,7 +178,7 @@ func embeddedV4(a netip.Addr) (netip.Addr, bool) {
 	}
 	b := a.As16()
 	switch {
-	case nat64.Contains(a):
+	case nat64.Contains(a) || nat64At.Contains(a):
 		return netip.AddrFrom4([4]byte(b[12:16])), true
 	case sixTo4.Contains(a):
 		return netip.AddrFrom4([4]byte(b[2:6])), true

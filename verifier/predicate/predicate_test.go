@@ -7,6 +7,7 @@ import (
 	"io"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -131,6 +132,36 @@ func TestPredicatesAreReadIntoFacts(t *testing.T) {
 }
 
 // required lists, by sample, what a predicate may not lack, as a text of it.
+// What packages lie in is no package, in any form: an image in which nothing was found has none.
+func TestTheImageIsNoPackageOfItself(t *testing.T) {
+	for name, document := range map[string]string{
+		"SPDX":   `{"spdxVersion":"SPDX-2.3","name":"app","packages":[{"name":"app","primaryPackagePurpose":"CONTAINER"},{"name":"debian","primaryPackagePurpose":"OPERATING-SYSTEM"},{"name":"a"},{"name":"b","primaryPackagePurpose":"LIBRARY"}]}`,
+		"lines":  wrapped("SPDXVersion: SPDX-2.3\nDocumentName: app\nPackageName: app\nPrimaryPackagePurpose: CONTAINER\nPrimaryPackagePurpose: CONTAINER\nPackageName: debian\nPrimaryPackagePurpose: OPERATING-SYSTEM\nPackageName: a\nPackageName: b\nPrimaryPackagePurpose: LIBRARY\n"),
+		"SPDX 3": `{"@graph":[{"type":"software_Package","name":"app","software_primaryPurpose":"container"},{"type":"software_Package","name":"debian","software_primaryPurpose":"operatingSystem"},{"type":"software_Package","name":"a"},{"type":"software_Package","name":"b","software_primaryPurpose":"library"}]}`,
+	} {
+		facts, err := Read("https://spdx.dev/Document", strings.NewReader(document))
+		if err != nil || facts.SBOM.Packages != 2 {
+			t.Errorf("%s: got %+v, %v, want 2 packages", name, facts.SBOM, err)
+		}
+	}
+	for _, packages := range []string{`["a"]`, `[null]`, `[{"primaryPackagePurpose":1}]`, `{"a":{}}`} {
+		if facts, err := Read("https://spdx.dev/Document", strings.NewReader(`{"spdxVersion":"SPDX-2.3","name":"app","packages":`+packages+`}`)); err == nil {
+			t.Errorf("%s: got %+v", packages, facts.SBOM)
+		}
+	}
+}
+
+func TestATrivyReportSaysWhoWroteItAndWhatItSaw(t *testing.T) {
+	report, err := ReadReport(strings.NewReader(`{"SchemaVersion":2,"Trivy":{"Version":"0.74.0"},"Metadata":{"ImageID":"sha256:1"},"Results":[
+		{"Packages":[{"Name":"a","Identifier":{"PURL":"pkg:deb/debian/a@1","UID":"x"}},{"Name":"b"}],
+		 "Vulnerabilities":[{"VulnerabilityID":"CVE-1","PkgName":"a","Severity":"LOW","VendorIDs":["GHSA-1","CVE-1","GHSA-1"]}]},
+		{"Packages":[{"Identifier":{"PURL":"pkg:npm/c@1"}}]}]}`))
+	if err != nil || report.Version != "0.74.0" || report.Packages != 3 || !slices.Equal(report.Listed, []string{"pkg:deb/debian/a@1", "pkg:npm/c@1"}) ||
+		len(report.Findings) != 1 || !slices.Equal(report.Findings[0].Aliases, []string{"GHSA-1"}) {
+		t.Errorf("got %+v, %v", report, err)
+	}
+}
+
 func TestThreat064_WhatIsRequiredIsThereWithItsType(t *testing.T) {
 	trivy, grype, sarif := cosignScan(trivyReport), cosignScan(grypeReport), cosignScan(sarifReport)
 	inToto := inTotoScan(inTotoResult)

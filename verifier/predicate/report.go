@@ -26,6 +26,10 @@ type Report struct {
 	// Manifest and Config are the digests of the image that the scanner says it looked at. Trivy names the configuration,
 	// Grype both, SARIF none; what is not told is empty.
 	Manifest, Config string
+
+	// Listed are the package URLs of the packages that the report lists, vulnerable or not, as Trivy's does; nil where it
+	// lists none.
+	Listed []string
 }
 
 // ReadReport reads the report of a scanner as it comes: Trivy's JSON, Grype's JSON, or SARIF. Which of them it is, is told
@@ -42,10 +46,11 @@ func ReadReport(r io.Reader) (Report, error) {
 
 var (
 	reportFields = fieldsOf(
-		"SchemaVersion", "CreatedAt", "Results", "Metadata", // Trivy
+		"SchemaVersion", "Trivy", "CreatedAt", "Results", "Metadata", // Trivy
 		"matches", "descriptor", "source", // Grype
 		"version", "runs", // SARIF
 	)
+	trivySelf     = fieldsOf("Version")
 	trivyMetadata = fieldsOf("ImageID")
 	grypeSource   = fieldsOf("target")
 	grypeTarget   = fieldsOf("manifestDigest", "imageID")
@@ -60,12 +65,14 @@ func readReport(s *stream, scan *policy.Scan, about *Report) Format {
 			if trivy = true; s.number() != 2 && s.err == nil {
 				s.fail("a Trivy report of a schema other than 2")
 			}
+		case "Trivy":
+			s.object(trivySelf, func(string) { scan.Version = s.string() })
 		case "CreatedAt":
 			readMoment(s, key, &scan.Finished)
 		case "Metadata", "source":
 			readSource(s, key, about)
 		case "Results":
-			readTrivyResults(s, scan)
+			readTrivyResults(s, scan, about)
 		case "matches":
 			grype = true
 			readGrypeMatches(s, scan)
@@ -120,24 +127,41 @@ func readSource(s *stream, key string, about *Report) {
 var (
 	trivyResult        = fieldsOf("Packages", "Vulnerabilities")
 	trivyVulnerability = fieldsOf(
-		"VulnerabilityID!", "PkgName!", "InstalledVersion", "FixedVersion", "Severity!", "PkgIdentifier", "CVSS", "PublishedDate",
+		"VulnerabilityID!", "PkgName!", "InstalledVersion", "FixedVersion", "Severity!", "PkgIdentifier", "CVSS", "PublishedDate", "VendorIDs",
 	)
+	trivyPackage    = fieldsOf("Identifier")
 	trivyIdentifier = fieldsOf("PURL")
 	trivyScores     = fieldsOf("V2Score", "V3Score", "V40Score")
 )
 
-func readTrivyResults(s *stream, scan *policy.Scan) {
+func readTrivyResults(s *stream, scan *policy.Scan, about *Report) {
 	s.array(func() {
 		s.object(trivyResult, func(key string) {
 			switch key {
 			case "Packages":
-				scan.Packages += s.count()
 				scan.Counted = true
+				if about == nil {
+					scan.Packages += s.count()
+					return
+				}
+				s.array(func() {
+					scan.Packages++
+					if purl := readTrivyPackage(s); purl != "" {
+						about.Listed = append(about.Listed, purl)
+					}
+				})
 			case "Vulnerabilities":
 				s.array(func() { addFinding(s, scan, readTrivyVulnerability(s)) })
 			}
 		})
 	})
+}
+
+func readTrivyPackage(s *stream) (purl string) {
+	s.object(trivyPackage, func(string) {
+		s.object(trivyIdentifier, func(string) { purl = s.string() })
+	})
+	return purl
 }
 
 func readTrivyVulnerability(s *stream) (f policy.Finding) {
@@ -155,6 +179,8 @@ func readTrivyVulnerability(s *stream) (f policy.Finding) {
 			f.Severity, _ = severityOf(s.required(key)) // UNKNOWN is a word of Trivy's
 		case "PublishedDate":
 			readMoment(s, key, &f.Published)
+		case "VendorIDs": // such as GHSA-..., or DSA-... of which others may be a part as well
+			s.array(func() { addAlias(s, &f, s.required(key)) })
 		case "PkgIdentifier":
 			s.object(trivyIdentifier, func(string) { f.PURL = s.string() })
 		case "CVSS":

@@ -95,8 +95,18 @@ func readComponents(s *stream, sbom *policy.SBOM) {
 var (
 	spdxFields   = fieldsOf("spdxVersion", "name", "creationInfo", "packages", "@graph")
 	spdxCreation = fieldsOf("created")
-	spdxElement  = fieldsOf("type", "@type", "created", "name")
+	spdxPackage  = fieldsOf("primaryPackagePurpose")
+	spdxElement  = fieldsOf("type", "@type", "created", "name", "software_primaryPurpose")
 )
+
+// isPackage reports that something of this purpose is a package, and not what packages lie in. SPDX 3 spells purposes otherwise.
+func isPackage(purpose string) bool {
+	switch strings.ToUpper(purpose) {
+	case "CONTAINER", "OPERATING-SYSTEM", "OPERATINGSYSTEM", "FILE":
+		return false
+	}
+	return true
+}
 
 func readSPDX(s *stream, sbom *policy.SBOM) (created time.Time) {
 	versions, packages, graphs := 0, 0, 0
@@ -113,7 +123,13 @@ func readSPDX(s *stream, sbom *policy.SBOM) (created time.Time) {
 			s.object(spdxCreation, func(key string) { readMoment(s, key, &created) })
 		case "packages":
 			packages++
-			sbom.Packages = s.count()
+			s.array(func() {
+				purpose := ""
+				s.object(spdxPackage, func(string) { purpose = s.string() })
+				if isPackage(purpose) {
+					sbom.Packages++
+				}
+			})
 		case "@graph":
 			graphs++
 			s.array(func() { readElement(s, sbom, &created) })
@@ -126,20 +142,24 @@ func readSPDX(s *stream, sbom *policy.SBOM) (created time.Time) {
 }
 
 func readElement(s *stream, sbom *policy.SBOM, created *time.Time) {
-	var kind, name string
+	var kind, name, purpose string
 	s.object(spdxElement, func(key string) {
 		switch key {
 		case "created":
 			readMoment(s, key, created)
 		case "name":
 			name = s.string()
+		case "software_primaryPurpose":
+			purpose = s.string()
 		default:
 			kind = s.string()
 		}
 	})
 	switch kind {
 	case "software_Package":
-		sbom.Packages++
+		if isPackage(purpose) {
+			sbom.Packages++
+		}
 	case "SpdxDocument":
 		sbom.Name = name
 	}
@@ -186,7 +206,7 @@ func firstByte(r *bufio.Reader) (byte, error) {
 // readTagValue reads SPDX's other form: lines of a tag, a colon and a value, where a value may be <text>lines</text>.
 // https://spdx.github.io/spdx-spec/v2.3/conformance
 func readTagValue(r *bufio.Reader, sbom *policy.SBOM) (created time.Time, err error) {
-	version, inText := "", false
+	version, inText, counted := "", false, false
 	for end := false; !end; {
 		line, more, err := r.ReadLine()
 		long := more
@@ -220,6 +240,12 @@ func readTagValue(r *bufio.Reader, sbom *policy.SBOM) (created time.Time, err er
 			sbom.Name = value
 		case "PackageName":
 			sbom.Packages++
+			counted = true
+		case "PrimaryPackagePurpose": // of the package above
+			if counted && !isPackage(value) {
+				sbom.Packages--
+				counted = false
+			}
 		case "Created":
 			if created, err = moment(value); err != nil {
 				return time.Time{}, err

@@ -67,7 +67,10 @@ type Command struct {
 	asks      string // of Version
 	isolation func() isolation
 
-	mu      sync.Mutex
+	mu     sync.Mutex // of what follows
+	hashed identity   // of the program that is pinned
+
+	asking  sync.Mutex // of what follows
 	version versionInfo
 	asked   time.Time
 }
@@ -123,16 +126,24 @@ func look(name string) (string, error) {
 	return "", fmt.Errorf("%s is in none of %s", name, Path)
 }
 
-// open opens a program, and makes sure that it is the one that is meant.
+// open opens a program, and makes sure that it is the one that is meant. What has not changed since it was hashed is not hashed
+// again: that takes longer than most scans.
 func (c *Command) open(path string) (*os.File, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if stat, err := file.Stat(); err != nil || !stat.Mode().IsRegular() {
+	stat, err := file.Stat()
+	if err != nil || !stat.Mode().IsRegular() {
 		return nil, errors.Join(fmt.Errorf("%s is no program", path), file.Close())
 	}
 	if c.Digest == "" {
+		return file, nil
+	}
+	c.mu.Lock()
+	hashed := c.hashed
+	c.mu.Unlock()
+	if now, ok := identityOf(stat); ok && now == hashed {
 		return file, nil
 	}
 	got, err := c.Digest.Algorithm().FromReader(file)
@@ -141,6 +152,11 @@ func (c *Command) open(path string) (*os.File, error) {
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
+	}
+	if id, ok := identityOf(stat); ok && id.settled(time.Now()) {
+		c.mu.Lock()
+		c.hashed = id
+		c.mu.Unlock()
 	}
 	return file, nil
 }
@@ -184,7 +200,7 @@ func (c *Command) scan(ctx context.Context, image Image) (Report, error) {
 	var read error
 	err = c.run(ctx, folder, c.program, argv, MaxReport, func(stdout io.Reader) error {
 		if !c.uses(ReportWord) {
-			report.Scan, read = c.read(stdout, image)
+			read = c.read(stdout, image, &report)
 			return read
 		}
 		_, err := io.Copy(io.Discard, stdout)
@@ -192,7 +208,7 @@ func (c *Command) scan(ctx context.Context, image Image) (Report, error) {
 	})
 	if err == nil && c.uses(ReportWord) {
 		err = readFile(out, "report", func(r io.Reader) error {
-			report.Scan, read = c.read(r, image)
+			read = c.read(r, image, &report)
 			return read
 		})
 	}
@@ -224,25 +240,26 @@ func (c *Command) uses(word string) bool {
 }
 
 // read reads a report, and makes sure that it is about the image.
-func (c *Command) read(r io.Reader, image Image) (policy.Scan, error) {
-	report, err := predicate.ReadReport(r)
+func (c *Command) read(from io.Reader, image Image, into *Report) error {
+	report, err := predicate.ReadReport(from)
 	if err != nil {
-		return policy.Scan{}, fmt.Errorf("its report cannot be read: %w", err)
+		return fmt.Errorf("its report cannot be read: %w", err)
 	}
 	if report.Format != c.Format {
-		return policy.Scan{}, fmt.Errorf("its report is one of %s, not of %s", report.Format, c.Format)
+		return fmt.Errorf("its report is one of %s, not of %s", report.Format, c.Format)
 	}
 	manifest, config := image.Manifest.Digest.String(), image.Manifest.Config.Digest.String()
 	switch {
 	case c.Format == predicate.Grype && report.Manifest != manifest:
-		return policy.Scan{}, fmt.Errorf("its report is about the image %.71q, not about %s", report.Manifest, manifest)
+		return fmt.Errorf("its report is about the image %.71q, not about %s", report.Manifest, manifest)
 	case c.Format == predicate.Trivy && report.Config != config:
-		return policy.Scan{}, fmt.Errorf("its report is about the image %.71q, not about %s", report.Config, config)
+		return fmt.Errorf("its report is about the image %.71q, not about %s", report.Config, config)
 	}
 	if report.Scanner == "" {
 		report.Scanner = string(c.Format)
 	}
-	return report.Scan, nil
+	into.Scan, into.Listed = report.Scan, report.Listed
+	return nil
 }
 
 // takeSBOM counts the packages that the scanner saw. A report that counts them itself must not count more.

@@ -43,6 +43,9 @@ type Report struct {
 	// Started is when the scan began.
 	Started time.Time
 
+	// Listed are package URLs of what the scanner saw, where its report lists them.
+	Listed []string
+
 	// SBOM is a bill of materials in CycloneDX, as the scanner wrote it or of our own inventory; nil where there is none.
 	SBOM []byte
 

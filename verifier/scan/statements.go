@@ -156,6 +156,9 @@ func (r *Report) trivyResult(image Image) any {
 		if f.PURL != "" {
 			one["PkgIdentifier"] = object{"PURL": f.PURL}
 		}
+		if len(f.Aliases) > 0 {
+			one["VendorIDs"] = f.Aliases
+		}
 		if f.CVSS > 0 {
 			one["CVSS"] = object{"nvd": object{"V3Score": f.CVSS}}
 		}

@@ -44,7 +44,7 @@ func TestThreat159_WhatIsAttestedIsWhatWasFound(t *testing.T) {
 			want := findings
 			if st.PredicateType == policy.ScanByCosign && scanner == "trivy" { // which has no words for these
 				plain := full
-				plain.EPSS, plain.KnownExploited, plain.Aliases = 0, false, nil
+				plain.EPSS, plain.KnownExploited = 0, false
 				unfixed := findings[2]
 				unfixed.Fix = policy.FixNone
 				want = []policy.Finding{plain, findings[1], unfixed}

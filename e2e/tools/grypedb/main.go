@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	v6 "github.com/anchore/grype/grype/db/v6"
@@ -29,7 +30,7 @@ type input struct {
 type vulnerability struct {
 	ID        string
 	Severity  string   // critical, high, medium, low, negligible
-	System    string   // such as debian:12; empty for a language's package
+	System    string   // such as debian:12 or alpine:3.20; empty for a language's package
 	Ecosystem string   // such as deb, apk, npm, go-module
 	Package   string   // for an operating system, the source package
 	Affected  string   // a constraint such as < 1.2.3
@@ -128,8 +129,9 @@ func add(w v6.Writer, provider *v6.Provider, v vulnerability) error {
 			Version: v6.Version{Type: v.Format, Constraint: v.Affected}, Fix: fix,
 		}}},
 	}
-	if name, release, ok := cut(v.System); ok {
-		affected.OperatingSystem = &v6.OperatingSystem{Name: name, MajorVersion: release}
+	if name, release, ok := strings.Cut(v.System, ":"); ok {
+		major, minor, _ := strings.Cut(release, ".")
+		affected.OperatingSystem = &v6.OperatingSystem{Name: name, MajorVersion: major, MinorVersion: minor}
 	}
 	if err := w.AddAffectedPackages(affected); err != nil || !v.Exploited {
 		return err
@@ -137,15 +139,6 @@ func add(w v6.Writer, provider *v6.Provider, v vulnerability) error {
 	return w.AddKnownExploitedVulnerabilities(&v6.KnownExploitedVulnerabilityHandle{
 		Cve: v.ID, BlobValue: &v6.KnownExploitedVulnerabilityBlob{Cve: v.ID},
 	})
-}
-
-func cut(system string) (name, release string, ok bool) {
-	for i := range system {
-		if system[i] == ':' {
-			return system[:i], system[i+1:], true
-		}
-	}
-	return "", "", false
 }
 
 func pack(file, archive string) error {

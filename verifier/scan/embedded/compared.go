@@ -76,16 +76,25 @@ func compare(ours *inventory.Inventory, report scan.Report) error {
 			names = append(names, kind+"/"+name)
 		}
 	}
-	if report.SBOM == nil {
+	theirs, theirKinds := map[string]bool{}, map[string]int{}
+	switch {
+	case report.SBOM != nil:
+		components, err := listed(report.SBOM)
+		if err != nil {
+			return err
+		}
+		report.Listed = components
+	case report.Listed == nil:
 		if report.Counted && report.Packages < len(names) {
 			return fmt.Errorf("it saw %d packages, of the operating system alone there are %d", report.Packages, len(names))
 		}
 		return nil
 	}
-
-	theirs, theirKinds, err := listed(report.SBOM)
-	if err != nil {
-		return err
+	for _, purl := range report.Listed {
+		if kind, name := purlParts(purl); kind != "" {
+			theirs[kind+"/"+name] = true
+			theirKinds[kind]++
+		}
 	}
 	for _, name := range names {
 		if !theirs[name] {
@@ -106,27 +115,23 @@ type component struct {
 	Components []component `json:"components"`
 }
 
-// listed reads what a bill of materials lists, which was read and bounded before.
-func listed(sbom []byte) (names map[string]bool, kinds map[string]int, err error) {
+// listed are the package URLs in a bill of materials, which was read and bounded before.
+func listed(sbom []byte) (purls []string, err error) {
 	var doc struct {
 		Components []component `json:"components"`
 	}
 	if err := json.Unmarshal(sbom, &doc); err != nil {
-		return nil, nil, fmt.Errorf("its bill of materials cannot be read: %w", err)
+		return nil, fmt.Errorf("its bill of materials cannot be read: %w", err)
 	}
-	names, kinds = map[string]bool{}, map[string]int{}
 	var add func(all []component)
 	add = func(all []component) {
 		for _, c := range all {
-			if kind, name := purlParts(c.PURL); kind != "" {
-				names[kind+"/"+name] = true
-				kinds[kind]++
-			}
+			purls = append(purls, c.PURL)
 			add(c.Components)
 		}
 	}
 	add(doc.Components)
-	return names, kinds, nil
+	return purls, nil
 }
 
 // purlParts are type and name of a package URL: https://github.com/package-url/purl-spec. Both of ours and theirs are

@@ -177,6 +177,9 @@ func TestThreat152_AScannerThatSawLessThanWeDoHasNotScanned(t *testing.T) {
 		"nothing of a language":           {sbom(ssl, bash), "it saw no package of npm"},
 		"as many as there are":            {scan.Report{Scan: policy.Scan{Counted: true, Packages: 2}}, ""},
 		"fewer than there are":            {scan.Report{Scan: policy.Scan{Counted: true, Packages: 1}}, "it saw 1 packages"},
+		"a report that lists all":         {scan.Report{Scan: policy.Scan{Counted: true, Packages: 3}, Listed: []string{ssl, bash, pad}}, ""},
+		"a report that lists others":      {scan.Report{Scan: policy.Scan{Counted: true, Packages: 3}, Listed: []string{bash, pad, pad}}, "it did not see the package deb/libssl3"},
+		"a report that lists no language": {scan.Report{Scan: policy.Scan{Counted: true, Packages: 3}, Listed: []string{bash, ssl, bash}}, "it saw no package of npm"},
 		"what it does not count":          {scan.Report{}, ""}, // which a policy refuses where nothing was found
 		"half a list":                     {scan.Report{SBOM: []byte(`{"components":[`)}, "its bill of materials cannot be read"},
 	} {

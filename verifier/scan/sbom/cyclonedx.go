@@ -136,7 +136,40 @@ func componentOf(p inventory.Package) component {
 	if p.SourceVersion != "" {
 		c.Properties = append(c.Properties, property{"sealgate:source_version", p.SourceVersion})
 	}
+	c.Properties = append(c.Properties, forTrivy(p)...)
 	return c
+}
+
+// forTrivy says from which source package one was built in the words of Trivy, which reads no other: advisories are about
+// sources, so it would find nothing. Grype takes it from the package URL.
+//
+// https://github.com/CycloneDX/cyclonedx-property-taxonomy
+func forTrivy(p inventory.Package) (all []property) {
+	if p.Source == "" {
+		return nil
+	}
+	add := func(name, value string) {
+		if value != "" {
+			all = append(all, property{"aquasecurity:trivy:" + name, value})
+		}
+	}
+	add("SrcName", p.Source)
+	if p.SourceVersion == "" {
+		return all // it is the package's own
+	}
+	version, release := p.SourceVersion, ""
+	if strings.HasPrefix(p.PURL, "pkg:deb/") || strings.HasPrefix(p.PURL, "pkg:rpm/") {
+		if epoch, rest, ok := strings.Cut(version, ":"); ok {
+			add("SrcEpoch", epoch)
+			version = rest
+		}
+		if i := strings.LastIndexByte(version, '-'); i >= 0 {
+			version, release = version[:i], version[i+1:]
+		}
+	}
+	add("SrcVersion", version)
+	add("SrcRelease", release)
+	return all
 }
 
 // licensesOf are a package's licences: an expression stands alone.

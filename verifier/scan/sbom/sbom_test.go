@@ -63,16 +63,33 @@ func TestADocumentIsAFunctionOfItsContent(t *testing.T) {
 
 // What we write we read, and so does everybody who asks for an SBOM of the type.
 func TestOurOwnReadersTakeIt(t *testing.T) {
-	for predicateType, c := range map[string]struct {
-		write func(Document) ([]byte, error)
-		want  int
-	}{
-		SPDXType:      {SPDX, 7},      // with the image and the system
-		CycloneDXType: {CycloneDX, 5}, // with neither
-	} {
-		facts, err := predicate.Read(predicateType, bytes.NewReader(written(t, c.write, sample())))
-		if err != nil || facts.SBOM == nil || facts.SBOM.Packages != c.want || !strings.HasPrefix(facts.SBOM.Name, "prod/App") || !facts.Claimed.Equal(sample().Created.Truncate(time.Second)) {
+	for predicateType, write := range map[string]func(Document) ([]byte, error){SPDXType: SPDX, CycloneDXType: CycloneDX} {
+		facts, err := predicate.Read(predicateType, bytes.NewReader(written(t, write, sample())))
+		if err != nil || facts.SBOM == nil || facts.SBOM.Packages != 5 || !strings.HasPrefix(facts.SBOM.Name, "prod/App") || !facts.Claimed.Equal(sample().Created.Truncate(time.Second)) {
 			t.Errorf("%s: got %+v, %v", predicateType, facts.SBOM, err)
+		}
+	}
+}
+
+// What a package was built from is told in the parts that Trivy compares.
+func TestSourcesAreToldToTrivy(t *testing.T) {
+	for _, c := range []struct {
+		kind, source, version string
+		want                  []property
+	}{
+		{"deb", "", "", nil},
+		{"deb", "openssl", "", []property{{"SrcName", "openssl"}}},
+		{"deb", "util-linux", "2.38.1-5+deb12u1", []property{{"SrcName", "util-linux"}, {"SrcVersion", "2.38.1"}, {"SrcRelease", "5+deb12u1"}}},
+		{"deb", "a", "2:1.0-rc1-3", []property{{"SrcName", "a"}, {"SrcEpoch", "2"}, {"SrcVersion", "1.0-rc1"}, {"SrcRelease", "3"}}},
+		{"deb", "native", "12", []property{{"SrcName", "native"}, {"SrcVersion", "12"}}},
+		{"apk", "openssl", "3.3.1-r0", []property{{"SrcName", "openssl"}, {"SrcVersion", "3.3.1-r0"}}},
+	} {
+		for i := range c.want {
+			c.want[i].Name = "aquasecurity:trivy:" + c.want[i].Name
+		}
+		got := forTrivy(inventory.Package{PURL: "pkg:" + c.kind + "/x/y@1", Source: c.source, SourceVersion: c.version})
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s %s %s: got %v, want %v", c.kind, c.source, c.version, got, c.want)
 		}
 	}
 }

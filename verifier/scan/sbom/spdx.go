@@ -44,6 +44,7 @@ type spdxPackage struct {
 	Declared      string          `json:"licenseDeclared"`
 	Copyright     string          `json:"copyrightText"`
 	SourceInfo    string          `json:"sourceInfo,omitempty"`
+	Comment       string          `json:"comment,omitempty"`
 	References    []spdxReference `json:"externalRefs,omitempty"`
 }
 
@@ -104,7 +105,10 @@ func SPDX(d Document) ([]byte, error) {
 	for _, p := range d.Inventory.Packages {
 		listed := newPackage("SPDXRef-Package-"+idOf(p), p.Name, p.Version, p.PURL)
 		listed.Declared = declared(p, extracted)
-		listed.SourceInfo = "found in " + strings.Join(p.Locations, ", ")
+		listed.Comment = "found in " + strings.Join(p.Locations, ", ")
+		if p.Source != "" { // the words by which Trivy knows it
+			listed.SourceInfo = strings.TrimSpace("built package from: " + p.Source + " " + p.SourceVersion)
+		}
 		s.Packages = append(s.Packages, listed)
 		s.relate(spdxImage, "CONTAINS", listed.ID)
 	}

@@ -1,0 +1,499 @@
+package e2e
+
+import (
+	"archive/zip"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+)
+
+// Three scanners look at the same images, each with a database that is made of one list of advisories: our own, Grype and
+// Trivy. What they find is compared finding by finding.
+
+// advisory is one about one package.
+type advisory struct {
+	id         string
+	system     string // such as debian:12, alpine:3.20, npm, go
+	pkg        string // for a system, the source package
+	introduced string // empty for the first version of all
+	fixed      string // empty where there is no fix
+	severity   string
+	found      []string // the installed packages that have it
+	why        string   // what is told apart here
+}
+
+var advisories = []advisory{
+	{"CVE-2026-2000", "debian:12", "openssl", "", "3.0.11-1~deb12u2", "HIGH", []string{"libssl3"}, "a source package of another name"},
+	{"CVE-2026-2001", "debian:12", "openssl", "", "3.0.11-1~deb12u1", "HIGH", nil, "the version with the fix"},
+	{"CVE-2026-2002", "debian:12", "openssl", "", "3.0.11-1", "HIGH", []string{"libssl3"}, "a tilde is before nothing"},
+	{"CVE-2026-2003", "debian:12", "zlib", "", "1:1.2.13.dfsg-2", "CRITICAL", []string{"zlib1g"}, "an epoch"},
+	{"CVE-2026-2004", "debian:12", "zlib", "", "1.3", "CRITICAL", nil, "a version without the epoch"},
+	{"CVE-2026-2005", "debian:12", "util-linux", "", "2.38.1-6", "MEDIUM", []string{"bsdutils"}, "a source package of a lower version"},
+	{"CVE-2026-2006", "debian:12", "util-linux", "", "2.38.1-5", "MEDIUM", nil, "a source package at the fix"},
+	{"CVE-2026-2007", "debian:12", "bash", "", "", "LOW", []string{"bash"}, "no fix"},
+	{"CVE-2026-2008", "debian:11", "bash", "", "99", "HIGH", nil, "another release"},
+	{"CVE-2026-2009", "debian:12", "bsdutils", "", "2", "HIGH", nil, "a source package that is called as a binary one"},
+	{"CVE-2026-2010", "debian:12", "gcc-12", "", "12.2.0-15", "LOW", []string{"libstdc++6"}, "a name with plus signs"},
+
+	{"CVE-2026-2100", "alpine:3.20", "openssl", "", "3.3.2-r0", "HIGH", []string{"libcrypto3"}, "an origin of another name"},
+	{"CVE-2026-2101", "alpine:3.20", "openssl", "", "3.3.1-r0", "HIGH", nil, "the version with the fix"},
+	{"CVE-2026-2102", "alpine:3.20", "early", "", "1.0-r0", "HIGH", []string{"early"}, "a candidate is before the release"},
+	{"CVE-2026-2103", "alpine:3.20", "patched", "", "2.0-r9", "HIGH", nil, "a patch is after the release"},
+	{"CVE-2026-2104", "alpine:3.19", "musl", "", "99-r0", "HIGH", nil, "another release"},
+	{"CVE-2026-2105", "alpine:3.20", "musl", "", "1.2.5-r10", "LOW", []string{"musl"}, "revisions are numbers"},
+
+	{"CVE-2026-2200", "go", "github.com/spf13/cobra", "", "1.11.0", "HIGH", []string{"github.com/spf13/cobra"}, "a module"},
+	{"CVE-2026-2201", "go", "github.com/spf13/cobra", "", "1.10.2", "HIGH", nil, "the version with the fix"},
+	{"CVE-2026-2202", "go", "github.com/docker/cli", "", "29.8.0+incompatible", "MEDIUM", []string{"github.com/docker/cli"}, "an incompatible version"},
+	{"CVE-2026-2203", "go", "github.com/docker/cli", "", "29.7.2+incompatible", "MEDIUM", nil, "an incompatible version with the fix"},
+	{"CVE-2026-2204", "go", "stdlib", "", "1.99.0", "CRITICAL", []string{"stdlib"}, "the standard library"},
+	{"CVE-2026-2205", "go", "stdlib", "1.98.0", "1.99.0", "CRITICAL", nil, "a later standard library"},
+	{"CVE-2026-2206", "go", "github.com/opencontainers/distribution-spec/specs-go", "", "0.0.0-20250101000000-000000000000", "HIGH", []string{"github.com/opencontainers/distribution-spec/specs-go"}, "a pseudo version"},
+	{"CVE-2026-2207", "go", "github.com/opencontainers/distribution-spec/specs-go", "", "0.0.0-20240101000000-000000000000", "HIGH", nil, "a pseudo version after the fix"},
+	{"CVE-2026-2208", "go", "github.com/opencontainers/distribution-spec/conformance", "", "0.0.0-20270101000000-000000000000", "HIGH", []string{"github.com/opencontainers/distribution-spec/conformance"}, "a main module with a pseudo version"},
+
+	{"CVE-2026-2300", "npm", "left-pad", "", "1.3.0", "HIGH", []string{"left-pad"}, "a version before the release"},
+	{"CVE-2026-2301", "npm", "left-pad", "1.3.0", "1.3.1", "HIGH", nil, "a release that is not yet there"},
+	{"CVE-2026-2302", "npm", "left-pad", "", "1.3.0-beta.2", "HIGH", nil, "a version before the release, with the fix"},
+	{"CVE-2026-2303", "npm", "left-pad", "", "1.3.0-beta.11", "LOW", []string{"left-pad"}, "numbers in the name of a version"},
+	{"CVE-2026-2304", "npm", "@acme/pad", "", "1.5.0", "MEDIUM", nil, "one of two lines"},
+	{"CVE-2026-2304", "npm", "@acme/pad", "2.0.0", "2.1.0", "MEDIUM", []string{"@acme/pad"}, "the other line, and a scope"},
+
+	{"CVE-2026-2400", "pypi", "flask-login", "", "1.0", "HIGH", []string{"flask-login"}, "a candidate, and a name in another spelling"},
+	{"CVE-2026-2401", "pypi", "flask-login", "1.0", "1.1", "HIGH", nil, "a release that is not yet there"},
+	{"CVE-2026-2402", "pypi", "flask-login", "", "1.0rc1", "HIGH", nil, "the candidate with the fix"},
+	{"CVE-2026-2403", "pypi", "flask-login", "1.0b2", "1.0.post1", "LOW", []string{"flask-login"}, "from a beta to a release after the release"},
+	{"CVE-2026-2404", "pypi", "clock", "", "2026.1", "HIGH", nil, "an epoch that is above all years"},
+
+	{"CVE-2026-2500", "gem", "rack", "", "2.0.0", "HIGH", []string{"rack"}, "letters are before the release"},
+	{"CVE-2026-2501", "gem", "rack", "", "2.0.0.beta2", "HIGH", nil, "a beta is before a candidate"},
+	{"CVE-2026-2502", "gem", "rack", "", "2.0.0.rc10", "LOW", []string{"rack"}, "numbers behind letters"},
+
+	{"CVE-2026-2600", "ubuntu:22.04", "openssl", "", "3.0.2-0ubuntu1.12", "HIGH", []string{"libssl3"}, "a release with long support"},
+	{"CVE-2026-2601", "ubuntu:22.04", "openssl", "", "3.0.2-0ubuntu1.9", "HIGH", nil, "revisions are numbers"},
+	{"CVE-2026-2602", "ubuntu:20.04", "openssl", "", "99", "HIGH", nil, "another release"},
+	{"CVE-2026-2603", "ubuntu:22.04", "linked", "", "1.0+esm1", "MEDIUM", []string{"linked"}, "a plus is after nothing"},
+}
+
+// ecosystem is what a system is called.
+type ecosystem struct{ osv, kind, grype, format, trivy string }
+
+var ecosystems = map[string]ecosystem{
+	"debian": {"Debian:%s", "ECOSYSTEM", "deb", "dpkg", "debian %s"},
+	"ubuntu": {"Ubuntu:%s:LTS", "ECOSYSTEM", "deb", "dpkg", "ubuntu %s"},
+	"alpine": {"Alpine:v%s", "ECOSYSTEM", "apk", "apk", "alpine %s"},
+	"go":     {"Go", "SEMVER", "go-module", "golang", "go::tests"},
+	"npm":    {"npm", "SEMVER", "npm", "semver", "npm::tests"},
+	"pypi":   {"PyPI", "ECOSYSTEM", "python", "python", "pip::tests"},
+	"gem":    {"RubyGems", "ECOSYSTEM", "gem", "gem", "rubygems::tests"},
+}
+
+// in is a name with the release in it.
+func in(pattern, release string) string { return strings.Replace(pattern, "%s", release, 1) }
+
+// differences are those that are known, by scanner and what is said by the others.
+var differences = []difference{
+	{"grype", "does not find CVE-2026-2208 github.com/opencontainers/distribution-spec/conformance",
+		"it does not believe the version of a main module that is v0.0.0, as Go before 1.24 wrote it for any"},
+	{"trivy", `CVE-2026-2304 @acme/pad is fixed in "1.5.0, 2.1.0", not "2.1.0"`, "it names the fix of every line"},
+}
+
+// listedOnly is what is found in a bill of materials, and not in the image.
+var listedOnly = map[string]string{
+	"grype: CVE-2026-2208 github.com/opencontainers/distribution-spec/conformance": "a list does not tell which module is the main one",
+}
+
+// difference is what one scanner says otherwise than the list of advisories.
+type difference struct {
+	scanner string
+	what    string // as it is printed
+	why     string
+}
+
+// otherID is the name of an advisory in GitHub's database.
+func otherID(cve string) string { return "GHSA-" + cve[9:] + "-aaaa-aaaa" }
+
+// asOSV are the records that distributions and languages publish: by their own ids, with the CVE as an upstream or alias. One
+// more record of each language has another id, and one was withdrawn.
+func asOSV(t *testing.T, dir string) {
+	t.Helper()
+	zips := map[string][]map[string]any{}
+	for i, a := range advisories {
+		name, release, _ := strings.Cut(a.system, ":")
+		of, events := ecosystems[name], []map[string]string{{"introduced": "0"}}
+		if a.introduced != "" {
+			events = []map[string]string{{"introduced": a.introduced}}
+		}
+		if a.fixed != "" {
+			events = append(events, map[string]string{"fixed": a.fixed})
+		}
+		record := map[string]any{
+			"id": strings.ToUpper(name) + "-" + a.id, "modified": "2026-11-01T00:00:00Z", "upstream": []string{a.id},
+			"affected": []any{map[string]any{
+				"package": map[string]string{"ecosystem": in(of.osv, release), "name": a.pkg}, "ranges": []any{map[string]any{"type": of.kind, "events": events}},
+			}},
+			"database_specific": map[string]string{"severity": a.severity},
+		}
+		if release == "" {
+			record["id"] = fmt.Sprintf("%s-%d", otherID(a.id), i)
+			record["aliases"], record["upstream"] = []string{a.id, otherID(a.id)}, nil
+		}
+		zips[name] = append(zips[name], record)
+		if name == "go" { // the Go team's own record of the same
+			second := map[string]any{"id": "GO-2026-" + a.id[9:], "modified": "2026-11-01T00:00:00Z", "aliases": []string{a.id}, "affected": record["affected"]}
+			zips[name] = append(zips[name], second)
+		}
+	}
+	zips["npm"] = append(zips["npm"], map[string]any{
+		"id": "GHSA-gone-gone-gone", "modified": "2026-11-01T00:00:00Z", "withdrawn": "2026-10-01T00:00:00Z", "affected": []any{map[string]any{
+			"package": map[string]string{"ecosystem": "npm", "name": "left-pad"}, "ranges": []any{map[string]any{"type": "SEMVER", "events": []any{map[string]string{"introduced": "0"}}}},
+		}},
+	})
+	for name, records := range zips {
+		f, err := os.Create(filepath.Join(dir, name+".zip"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := zip.NewWriter(f)
+		for i, record := range records {
+			member, err := w.Create(fmt.Sprintf("%d.json", i))
+			if err == nil {
+				err = json.NewEncoder(member).Encode(record)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// asGrype is the list for grypedb.
+func asGrype(t *testing.T) string {
+	t.Helper()
+	var all []map[string]any
+	for _, a := range advisories {
+		name, release, _ := strings.Cut(a.system, ":")
+		one := map[string]any{
+			"ID": a.id, "Severity": strings.ToLower(a.severity), "Package": a.pkg, "Affected": constraint(a), "Fixed": a.fixed,
+			"Ecosystem": ecosystems[name].grype, "Format": ecosystems[name].format,
+		}
+		if release != "" {
+			one["System"] = a.system
+		} else {
+			one["ID"], one["CVEs"] = otherID(a.id), []string{a.id}
+		}
+		all = append(all, one)
+	}
+	return marshal(t, map[string]any{"Vulnerabilities": all})
+}
+
+// asTrivy is the list for trivydb.
+func asTrivy(t *testing.T) string {
+	t.Helper()
+	var all []map[string]any
+	at := map[string]map[string]any{} // Trivy has all lines of one advisory in one
+	for _, a := range advisories {
+		name, release, _ := strings.Cut(a.system, ":")
+		one := map[string]any{"ID": a.id, "Severity": a.severity, "Package": a.pkg, "Bucket": in(ecosystems[name].trivy, release)}
+		if release != "" {
+			one["Fixed"] = a.fixed
+			all = append(all, one)
+			continue
+		}
+		if known := at[a.id]; known != nil {
+			one = known
+		} else {
+			at[a.id] = one
+			all = append(all, one)
+		}
+		ranges, _ := one["Vulnerable"].([]string)
+		patched, _ := one["Patched"].([]string)
+		one["VendorIDs"] = []string{otherID(a.id)}
+		one["Vulnerable"], one["Patched"] = append(ranges, constraint(a)), append(patched, a.fixed)
+	}
+	return marshal(t, map[string]any{"Vulnerabilities": all})
+}
+
+func constraint(a advisory) string {
+	var all []string
+	if a.introduced != "" {
+		all = append(all, ">="+a.introduced)
+	}
+	if a.fixed != "" {
+		all = append(all, "<"+a.fixed)
+	}
+	return strings.Join(all, ", ")
+}
+
+func marshal(t *testing.T, v any) string {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// agreementImages are the images that are looked at.
+func agreementImages(t *testing.T, kit *imageKit) map[string]source {
+	t.Helper()
+	programs := map[string]string{}
+	for _, name := range []string{"crane", "conformance"} {
+		raw, err := os.ReadFile(suite.tools[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		programs["usr/bin/"+name] = string(raw)
+	}
+	debian := debianWith(
+		[3]string{"libssl3", "openssl", "3.0.11-1~deb12u1"}, [3]string{"zlib1g", "zlib", "1:1.2.13.dfsg-1"}, [3]string{"bash", "bash", "5.2.15-2"},
+		[3]string{"bsdutils", "util-linux (2.38.1-5)", "1:2.38.1-5"}, [3]string{"libstdc++6", "gcc-12", "12.2.0-14"})
+	for path, content := range programs {
+		debian[path] = content
+	}
+	for name, version := range map[string]string{"left-pad": "1.3.0-beta.2", "@acme/pad": "2.0.0"} {
+		debian["app/node_modules/"+name+"/package.json"] = fmt.Sprintf(`{"name": %q, "version": %q}`, name, version)
+	}
+	for name, version := range map[string]string{"Flask_Login": "1.0rc1", "clock": "1!0.1"} {
+		debian["usr/lib/python3/dist-packages/"+name+"-"+version+".dist-info/METADATA"] = fmt.Sprintf("Metadata-Version: 2.1\nName: %s\nVersion: %s\n", name, version)
+	}
+	debian["usr/lib/ruby/gems/3.1.0/specifications/rack-2.0.0.rc1.gemspec"] = "Gem::Specification.new do |s|\n  s.name = \"rack\".freeze\n  s.version = \"2.0.0.rc1\"\n  s.licenses = [\"MIT\".freeze]\nend\n"
+	ubuntu := debianWith([3]string{"libssl3", "openssl", "3.0.2-0ubuntu1.10"}, [3]string{"linked", "linked", "1.0"})
+	ubuntu["etc/os-release"] = "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"22.04\"\nPRETTY_NAME=\"Ubuntu 22.04 LTS\"\n"
+	ubuntu["etc/lsb-release"] = "DISTRIB_ID=Ubuntu\nDISTRIB_RELEASE=22.04\n"
+	delete(ubuntu, "etc/debian_version")
+	installed := ""
+	for _, p := range [][3]string{{"libcrypto3", "openssl", "3.3.1-r0"}, {"musl", "musl", "1.2.5-r9"}, {"early", "early", "1.0_rc1-r0"}, {"patched", "patched", "2.0_p1-r0"}} {
+		installed += fmt.Sprintf("P:%s\nV:%s\nA:x86_64\no:%s\nL:MIT\n\n", p[0], p[2], p[1])
+	}
+	return map[string]source{
+		"debian": kit.sourceWith(t, nonroot, "agree", debian),
+		"ubuntu": kit.sourceWith(t, nonroot, "agree", ubuntu),
+		"alpine": kit.sourceWith(t, nonroot, "agree", map[string]string{
+			"etc/os-release": "ID=alpine\nVERSION_ID=3.20.1\nPRETTY_NAME=\"Alpine Linux v3.20\"\n", "etc/alpine-release": "3.20.1\n", "lib/apk/db/installed": installed,
+		}),
+	}
+}
+
+// said is a finding in the words that scanners share.
+type said struct{ id, pkg, version, fixed, severity string }
+
+func (s said) String() string {
+	return fmt.Sprintf("%s in %s %s, %s, fixed in %q", s.id, s.pkg, s.version, s.severity, s.fixed)
+}
+
+func TestScannersAgree(t *testing.T) {
+	kit, dir := need(t, suite.images), tempDir(t)
+	grypeData, err := makeGrypeDatabase("grype-agree", asGrype(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trivyData, err := makeTrivyDatabase("trivy-agree", asTrivy(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asOSV(t, dir)
+	gw := newGateway(t, fmt.Sprintf(`
+scanners:
+  - {name: own, embedded: {database: %q}}
+  - name: grype
+    exec: %s
+  - name: trivy
+    exec: %s
+policies:
+  - {name: all, repositories: ["**"], pull: {admit_unverified: true}}
+`, filepath.Join(dir, "osv"), grypeWith(t, grypeData), trivyWith(t, trivyData)))
+	gw.run(t, "scan", "--scanner", "own", "--update-database", dir).ok(t)
+
+	images := agreementImages(t, kit)
+	found := map[string][]said{} // by scanner
+	for _, scanner := range []string{"own", "grype", "trivy"} {
+		for _, name := range []string{"debian", "ubuntu", "alpine"} {
+			found[scanner] = append(found[scanner], findings(t, gw.run(t, "scan", "--scanner", scanner, "-o", "json", images[name].oci()).ok(t).stdout)...)
+		}
+	}
+	for scanner, all := range found { // some tell of a package in each program that has it
+		slices.SortFunc(all, func(a, b said) int { return strings.Compare(a.String(), b.String()) })
+		found[scanner] = slices.Compact(all)
+	}
+	compareFindings(t, found)
+
+	t.Run("as the bills of materials say", func(t *testing.T) {
+		for _, format := range []string{"spdx", "cyclonedx"} {
+			for _, name := range []string{"debian", "ubuntu", "alpine"} {
+				file := filepath.Join(dir, name+"."+format+".json")
+				writeFile(t, file, []byte(gw.run(t, "scan", "--scanner", "own", "-o", format, images[name].oci()).ok(t).stdout), 0o644)
+				env := []string{"GRYPE_DB_CACHE_DIR=" + grypeData, "GRYPE_DB_AUTO_UPDATE=false", "GRYPE_CHECK_FOR_APP_UPDATE=false", "TRIVY_CACHE_DIR=" + trivyData}
+				byGrype := command(t, env, suite.tools["grype"], "sbom:"+file, "-q", "-o", "json").ok(t).stdout
+				byTrivy := command(t, env, suite.tools["trivy"], "sbom", file, "--format", "json", "--offline-scan", "--skip-db-update", "--cache-backend", "memory", "--quiet").ok(t).stdout
+				for scanner, report := range map[string]string{"grype": byGrype, "trivy": byTrivy} {
+					got, want := idsIn(t, report), map[string]bool{}
+					direct := findings(t, gw.run(t, "scan", "--scanner", scanner, "-o", "json", images[name].oci()).ok(t).stdout)
+					for _, f := range direct {
+						want[f.id+" "+f.pkg] = true
+					}
+					for _, one := range sorted(got, want) {
+						if _, known := listedOnly[scanner+": "+one]; known && got[one] && !want[one] {
+							continue
+						}
+						if got[one] != want[one] {
+							t.Errorf("%s of %s in %s: found %t in the bill of materials, %t in the image: %s", scanner, name, format, got[one], want[one], one)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+func sorted(a, b map[string]bool) (all []string) {
+	for one := range a {
+		all = append(all, one)
+	}
+	for one := range b {
+		if !a[one] {
+			all = append(all, one)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// findings reads what `sealgate scan -o json` prints.
+func findings(t *testing.T, raw string) (all []said) {
+	t.Helper()
+	var report struct {
+		Findings []struct {
+			ID, Severity, Package, Version string
+			Aliases                        []string
+			Fixed                          string `json:"fixed_version"`
+		}
+	}
+	if err := json.Unmarshal([]byte(raw), &report); err != nil {
+		t.Fatalf("%v\n%s", err, raw)
+	}
+	for _, f := range report.Findings {
+		all = append(all, said{cveOf(append(f.Aliases, f.ID)), spelled(f.Package), plain(f.Version), plain(f.Fixed), f.Severity})
+	}
+	return all
+}
+
+// idsIn reads the findings of a report of Grype or Trivy as they come.
+func idsIn(t *testing.T, raw string) map[string]bool {
+	t.Helper()
+	var report struct {
+		Matches []struct {
+			Vulnerability struct{ ID string }
+			Related       []struct{ ID string } `json:"relatedVulnerabilities"`
+			Artifact      struct{ Name string }
+		}
+		Results []struct {
+			Vulnerabilities []struct{ VulnerabilityID, PkgName string }
+		}
+	}
+	if err := json.Unmarshal([]byte(raw), &report); err != nil {
+		t.Fatalf("%v\n%s", err, raw)
+	}
+	all := map[string]bool{}
+	for _, m := range report.Matches {
+		ids := []string{m.Vulnerability.ID}
+		for _, r := range m.Related {
+			ids = append(ids, r.ID)
+		}
+		all[cveOf(ids)+" "+spelled(m.Artifact.Name)] = true
+	}
+	for _, r := range report.Results {
+		for _, v := range r.Vulnerabilities {
+			all[v.VulnerabilityID+" "+spelled(v.PkgName)] = true
+		}
+	}
+	return all
+}
+
+func cveOf(ids []string) string {
+	for _, id := range ids {
+		if strings.HasPrefix(id, "CVE-") {
+			return id
+		}
+	}
+	return strings.Join(ids, " ")
+}
+
+// spelled is a name in one of the spellings that Python has for it.
+func spelled(name string) string {
+	if name == "Flask_Login" {
+		return "flask-login"
+	}
+	return name
+}
+
+// plain is a version as most write it: Go's are written with a v, the standard library's with go.
+func plain(version string) string { return strings.TrimPrefix(strings.TrimPrefix(version, "go"), "v") }
+
+// compareFindings holds what each scanner found against the list of advisories, and prints where they differ.
+func compareFindings(t *testing.T, found map[string][]said) {
+	t.Helper()
+	want := map[string]advisory{} // by id and package
+	for _, a := range advisories {
+		for _, pkg := range a.found {
+			want[a.id+" "+pkg] = a
+		}
+	}
+	known := map[string]string{}
+	for _, d := range differences {
+		known[d.scanner+": "+d.what] = d.why
+	}
+	table := &strings.Builder{}
+	w := tabwriter.NewWriter(table, 0, 8, 2, ' ', 0)
+	seen := map[string]bool{}
+	differ := func(scanner, what string) {
+		line := scanner + ": " + what
+		why, ok := known[line]
+		seen[line] = true
+		if !ok {
+			why = "UNEXPLAINED"
+			t.Errorf("unexplained: %s", line)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", scanner, what, why)
+	}
+	for _, scanner := range []string{"own", "grype", "trivy"} {
+		left := map[string]bool{}
+		for key := range want {
+			left[key] = true
+		}
+		for _, f := range found[scanner] {
+			key := f.id + " " + f.pkg
+			a, ok := want[key]
+			switch {
+			case !ok || !left[key]:
+				differ(scanner, "finds "+f.String())
+			case f.fixed != a.fixed:
+				differ(scanner, fmt.Sprintf("%s is fixed in %q, not %q", key, f.fixed, a.fixed))
+			case f.severity != a.severity:
+				differ(scanner, fmt.Sprintf("%s is %s, not %s", key, f.severity, a.severity))
+			}
+			delete(left, key)
+		}
+		for _, key := range sorted(left, nil) {
+			differ(scanner, "does not find "+key)
+		}
+	}
+	for line := range known {
+		if !seen[line] {
+			t.Errorf("explained, and not there any more: %s", line)
+		}
+	}
+	_ = w.Flush()
+	t.Logf("%d findings by each; where scanners differ:\n%s", len(want), table)
+}
