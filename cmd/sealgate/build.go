@@ -19,9 +19,9 @@ import (
 // concurrent use.
 type builder struct {
 	getenv  func(string) string
-	openKey func(file string, password []byte) (*signer.Key, error) // nil: [signer.LoadKeyFile]
-	dry     bool                                                    // check only: open no registry
-	alone   bool                                                    // the regime answers nobody but us, so nobody has to log in
+	openKey keyOpener // nil: [signer.LoadKeyFile]
+	dry     bool      // check only: open no registry
+	alone   bool      // the regime answers nobody but us, so nobody has to log in
 
 	registries []standingRegistry
 	layers     *inspect.Layers         // what was found in layers; nil remembers nothing
