@@ -73,6 +73,9 @@ func (c *Config) generateKey(s Signer, getenv func(string) string) (generated bo
 
 var errNotYetGenerated = errors.New("the gateway's key is not generated yet")
 
+// keyOpener opens an encrypted key file.
+type keyOpener func(file string, password []byte) (*signer.Key, error)
+
 func (b *builder) loadKeyFile(c *Config, s Signer) (*signer.Key, error) {
 	path, generated := c.keyPath(s)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
