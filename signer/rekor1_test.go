@@ -47,7 +47,7 @@ func asks(t *testing.T, status int, answer []byte) (*entries.CreateLogEntryCreat
 		_, _ = w.Write(answer)
 	}))
 	defer server.Close()
-	log := &rekor1{server.URL + "/api/v1/log/entries", server.Client()}
+	log := &rekor1{server.URL + "/api/v1/log/entries", &http.Client{Transport: straight{t.Context()}}}
 	return log.CreateLogEntry(entries.NewCreateLogEntryParams().WithProposedEntry(&models.Hashedrekord{}))
 }
 
@@ -80,7 +80,7 @@ func TestALogsAnswerHasWhatIsNeeded(t *testing.T) {
 		"nothing":               {http.StatusCreated, []byte("{}"), "0 entries"},
 		"null":                  {http.StatusCreated, []byte("null"), "0 entries"},
 		"two entries":           {http.StatusCreated, []byte(`{"a":{},"b":{}}`), "2 entries"},
-		"an entry without end":  {http.StatusCreated, append(logAnswer(t, nil), []byte(strings.Repeat(" ", maxEntry))...), "larger than"},
+		"an entry without end":  {http.StatusCreated, append(logAnswer(t, nil), []byte(strings.Repeat(" ", maxAnswer))...), "more than"},
 		"no body":               {http.StatusCreated, lacks("body"), "body"},
 		"no log":                {http.StatusCreated, lacks("logID"), "logID"},
 		"no index":              {http.StatusCreated, lacks("logIndex"), "logIndex"},
