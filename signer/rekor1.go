@@ -30,7 +30,8 @@ func newLog(ctx context.Context, url string, version int) sign.Transparency {
 		asked := &rekor1{strings.TrimSuffix(url, "/") + "/api/v1/log/entries", &http.Client{Transport: straight{ctx}}}
 		return sign.NewRekor(&sign.RekorOptions{Client: asked, Version: 1})
 	}
-	return sign.NewRekor(&sign.RekorOptions{BaseURL: url, Version: 2})
+	asked := &rekor2{strings.TrimSuffix(url, "/") + "/api/v2/log/entries", &http.Client{Transport: straight{ctx}}}
+	return sign.NewRekor(&sign.RekorOptions{ClientV2: asked, Version: 2})
 }
 
 // CreateLogEntry has the log take an entry. It answers with an entry that has a promise and a proof; whether they hold is for
@@ -45,15 +46,12 @@ func (l *rekor1) CreateLogEntry(params *entries.CreateLogEntryParams, _ ...entri
 		return nil, fmt.Errorf("ask the transparency log: %w", err)
 	}
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxEntry+1))
+	raw, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return nil, fmt.Errorf("read the transparency log's answer: %w", err)
 	}
-	switch {
-	case resp.StatusCode != http.StatusCreated:
+	if resp.StatusCode != http.StatusCreated {
 		return nil, fmt.Errorf("the transparency log answered %d: %s", resp.StatusCode, raw[:min(len(raw), maxSaid)])
-	case len(raw) > maxEntry:
-		return nil, fmt.Errorf("the transparency log's answer is larger than %d bytes", maxEntry)
 	}
 
 	var all models.LogEntry

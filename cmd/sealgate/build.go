@@ -26,7 +26,8 @@ type builder struct {
 	registries []standingRegistry
 	layers     *inspect.Layers         // what was found in layers; nil remembers nothing
 	ledger     *ledger.Ledger          // which remembers evidence; nil remembers none
-	queue      *scan.Queue             // where scans wait; nil: nothing is scanned
+	queue      *scan.Queue             // where scans wait; nil: nothing is scanned but by
+	scanner    string                  // this one, at once
 	workplace  *scan.Workplace         // and where they are done
 	doors      map[string]standingDoor // where adapters pull what they scan, by address
 	desk       *clients.Desk           // where clients log in; nil until a configuration knows some

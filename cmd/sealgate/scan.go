@@ -190,7 +190,7 @@ func (o *scanOptions) scan(ctx context.Context, loaded *Loaded, chosen Scanner, 
 		return fail(err)
 	}
 	defer os.RemoveAll(scratch)
-	b := &builder{getenv: os.Getenv, alone: true}
+	b := &builder{getenv: os.Getenv, alone: true, scanner: chosen.Name}
 	if b.workplace, err = scan.OpenWorkplace(filepath.Join(scratch, "work")); err != nil {
 		return fail(err)
 	}
