@@ -200,3 +200,29 @@ func TestAReferrerIsTakenOffTheListBeforeItIsDeleted(t *testing.T) {
 		t.Errorf("%d referrers, want the seal", n)
 	}
 }
+
+// A list with an image in it is no list of evidence any more, and takes what it lists with it all the same.
+func TestThreat051_AListIsNotDeletedWhateverElseIsInIt(t *testing.T) {
+	r := newRigBefore(t, registryAt(t, "other", "", registry.New(registry.Logger(log.New(io.Discard, "", 0)))))
+	im, other := newImage("65532", "x"), newImage("65532", "another")
+	r.push("a", "v1", im)
+	r.push("a", other.digest.String(), other)
+	tag, raw := r.listOf("a", im.digest, other)
+	list := image{manifest: raw, digest: digest.FromBytes(raw)}
+	r.bypass("a", tag, list)
+	before := r.referrers("a", im.digest)
+	for _, reference := range []string{tag, list.digest.String(), digest.SHA512.FromBytes(raw).String()} {
+		if a := r.send("DELETE", "/v2/a/manifests/"+reference, nil); a.status != http.StatusForbidden && a.status != http.StatusNotFound {
+			t.Errorf("%.20s: got %d %s", reference, a.status, a.body)
+		}
+	}
+	if n := r.referrers("a", im.digest); n != before || n == 0 {
+		t.Errorf("%d referrers are left of %d", n, before)
+	}
+
+	index := newIndex(im, other) // that lists nothing that refers to anything
+	if a := r.putManifest("a", "all", index); a.status != http.StatusCreated {
+		t.Fatal(a.status, string(a.body))
+	}
+	r.want(http.StatusAccepted, "DELETE", "/v2/a/manifests/"+index.digest.String(), nil)
+}

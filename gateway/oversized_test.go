@@ -183,3 +183,15 @@ func TestThreat070_AttestationsThatComeAtOnceAreAddedUp(t *testing.T) {
 		t.Errorf("%d were taken, of which 3 are accepted one after the other", n)
 	}
 }
+
+func TestThreat051_ALargeAttestationIsNotDeletedAsABlob(t *testing.T) {
+	r := newRig(t)
+	attestation := append([]byte(`{"payloadType":"application/vnd.in-toto+json","payload":"`), bytes.Repeat([]byte("A"), 5<<20)...)
+	layer := append([]byte{0x1f, 0x8b, 8, 0}, make([]byte, 5<<20)...)
+	r.pushBlobs("a", image{blobs: [][]byte{attestation, layer}})
+	blob := func(raw []byte) string { return "/v2/a/blobs/" + digest.FromBytes(raw).String() }
+	r.want(http.StatusForbidden, "DELETE", blob(attestation), nil)
+	r.want(http.StatusOK, "HEAD", blob(attestation), nil)
+	r.want(http.StatusAccepted, "DELETE", blob(layer), nil)
+	r.want(http.StatusNotFound, "DELETE", blob([]byte("nothing")), nil)
+}
