@@ -4,7 +4,9 @@ import (
 	"archive/zip"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -78,14 +80,27 @@ var advisories = []advisory{
 	{"CVE-2026-2601", "ubuntu:22.04", "openssl", "", "3.0.2-0ubuntu1.9", "HIGH", nil, "revisions are numbers"},
 	{"CVE-2026-2602", "ubuntu:20.04", "openssl", "", "99", "HIGH", nil, "another release"},
 	{"CVE-2026-2603", "ubuntu:22.04", "linked", "", "1.0+esm1", "MEDIUM", []string{"linked"}, "a plus is after nothing"},
+
+	{"CVE-2026-2700", "rocky:9", "openssl", "", "1:3.0.7-24.el9", "HIGH", []string{"openssl", "openssl-libs"}, "all packages of a source, and an epoch"},
+	{"CVE-2026-2701", "rocky:9", "openssl", "", "3.0.8-1.el9", "HIGH", nil, "a version without the epoch"},
+	{"CVE-2026-2702", "rocky:9", "coreutils", "", "8.32-35.el9", "MEDIUM", []string{"coreutils-single"}, "a source package of another name"},
+	{"CVE-2026-2703", "rocky:9", "bash", "", "5.1.8-6.el9", "LOW", nil, "a fix of an earlier minor release"},
+	{"CVE-2026-2704", "rocky:9", "bash", "", "5.1.8-6.el9_2", "LOW", []string{"bash"}, "a fix of a later minor release"},
+	{"CVE-2026-2705", "rocky:8", "bash", "", "99", "HIGH", nil, "another release"},
+	{"CVE-2026-2706", "rocky:9", "zlib", "", "1.2.11-39.el9~1", "HIGH", nil, "a tilde is before nothing"},
+	{"CVE-2026-2707", "rocky:9", "zlib", "", "1.2.11-39.el9^1", "HIGH", []string{"zlib"}, "a caret is after nothing"},
 }
 
 // ecosystem is what a system is called.
 type ecosystem struct{ osv, kind, grype, format, trivy string }
 
+// grypeSystem is the system that Grype looks into: what is built from Red Hat's sources has Red Hat's advisories.
+func grypeSystem(system string) string { return strings.Replace(system, "rocky:", "rhel:", 1) }
+
 var ecosystems = map[string]ecosystem{
 	"debian": {"Debian:%s", "ECOSYSTEM", "deb", "dpkg", "debian %s"},
 	"ubuntu": {"Ubuntu:%s:LTS", "ECOSYSTEM", "deb", "dpkg", "ubuntu %s"},
+	"rocky":  {"Rocky Linux:%s", "ECOSYSTEM", "rpm", "rpm", "rocky %s"},
 	"alpine": {"Alpine:v%s", "ECOSYSTEM", "apk", "apk", "alpine %s"},
 	"go":     {"Go", "SEMVER", "go-module", "golang", "go::tests"},
 	"npm":    {"npm", "SEMVER", "npm", "semver", "npm::tests"},
@@ -100,8 +115,12 @@ func in(pattern, release string) string { return strings.Replace(pattern, "%s", 
 var differences = []difference{
 	{"grype", "does not find CVE-2026-2208 github.com/opencontainers/distribution-spec/conformance",
 		"it does not believe the version of a main module that is v0.0.0, as Go before 1.24 wrote it for any"},
+	{"grype", `finds CVE-2026-2701 in openssl 1:3.0.7-6.el9_2, HIGH, fixed in "3.0.8-1.el9"`, rpmEpochs},
+	{"grype", `finds CVE-2026-2701 in openssl-libs 1:3.0.7-6.el9_2, HIGH, fixed in "3.0.8-1.el9"`, rpmEpochs},
 	{"trivy", `CVE-2026-2304 @acme/pad is fixed in "1.5.0, 2.1.0", not "2.1.0"`, "it names the fix of every line"},
 }
+
+const rpmEpochs = "where one of two versions of an rpm has no epoch, it compares them without: some advisories leave it out"
 
 // listedOnly is what is found in a bill of materials, and not in the image.
 var listedOnly = map[string]string{
@@ -189,7 +208,7 @@ func asGrype(t *testing.T) string {
 			"Ecosystem": ecosystems[name].grype, "Format": ecosystems[name].format,
 		}
 		if release != "" {
-			one["System"] = a.system
+			one["System"] = grypeSystem(a.system)
 		} else {
 			one["ID"], one["CVEs"] = otherID(a.id), []string{a.id}
 		}
@@ -208,6 +227,13 @@ func asTrivy(t *testing.T) string {
 		one := map[string]any{"ID": a.id, "Severity": a.severity, "Package": a.pkg, "Bucket": in(ecosystems[name].trivy, release)}
 		if release != "" {
 			one["Fixed"] = a.fixed
+			if name == "rocky" { // of which Trivy knows what is installed, and not the sources
+				for _, installed := range a.found {
+					one := maps.Clone(one)
+					one["Package"] = installed
+					all = append(all, one)
+				}
+			}
 			all = append(all, one)
 			continue
 		}
@@ -278,12 +304,30 @@ func agreementImages(t *testing.T, kit *imageKit) map[string]source {
 		installed += fmt.Sprintf("P:%s\nV:%s\nA:x86_64\no:%s\nL:MIT\n\n", p[0], p[2], p[1])
 	}
 	return map[string]source{
+		"rocky": kit.sourceWith(t, nonroot, "agree", map[string]string{
+			"etc/os-release": "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.2\"\nPRETTY_NAME=\"Rocky Linux 9.2\"\n", "etc/rocky-release": "Rocky Linux release 9.2 (Blue Onyx)\n",
+			"var/lib/rpm/rpmdb.sqlite": rpms(t),
+		}),
 		"debian": kit.sourceWith(t, nonroot, "agree", debian),
 		"ubuntu": kit.sourceWith(t, nonroot, "agree", ubuntu),
 		"alpine": kit.sourceWith(t, nonroot, "agree", map[string]string{
 			"etc/os-release": "ID=alpine\nVERSION_ID=3.20.1\nPRETTY_NAME=\"Alpine Linux v3.20\"\n", "etc/alpine-release": "3.20.1\n", "lib/apk/db/installed": installed,
 		}),
 	}
+}
+
+// rpms is the database of packages of a real image of Rocky Linux 9.
+func rpms(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/google/osv-scalibr").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(out)), "extractor/filesystem/os/rpm/testdata/rpmdb.sqlite"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
 }
 
 // said is a finding in the words that scanners share.
@@ -317,10 +361,15 @@ policies:
 	gw.run(t, "scan", "--scanner", "own", "--update-database", dir).ok(t)
 
 	images := agreementImages(t, kit)
-	found := map[string][]said{} // by scanner
+	found, direct := map[string][]said{}, map[string]map[string]bool{} // by scanner; by scanner and image
 	for _, scanner := range []string{"own", "grype", "trivy"} {
-		for _, name := range []string{"debian", "ubuntu", "alpine"} {
-			found[scanner] = append(found[scanner], findings(t, gw.run(t, "scan", "--scanner", scanner, "-o", "json", images[name].oci()).ok(t).stdout)...)
+		for _, name := range []string{"debian", "ubuntu", "rocky", "alpine"} {
+			all := findings(t, gw.run(t, "scan", "--scanner", scanner, "-o", "json", images[name].oci()).ok(t).stdout)
+			found[scanner] = append(found[scanner], all...)
+			direct[scanner+name] = map[string]bool{}
+			for _, f := range all {
+				direct[scanner+name][f.id+" "+f.pkg] = true
+			}
 		}
 	}
 	for scanner, all := range found { // some tell of a package in each program that has it
@@ -331,18 +380,14 @@ policies:
 
 	t.Run("as the bills of materials say", func(t *testing.T) {
 		for _, format := range []string{"spdx", "cyclonedx"} {
-			for _, name := range []string{"debian", "ubuntu", "alpine"} {
+			for _, name := range []string{"debian", "ubuntu", "rocky", "alpine"} {
 				file := filepath.Join(dir, name+"."+format+".json")
 				writeFile(t, file, []byte(gw.run(t, "scan", "--scanner", "own", "-o", format, images[name].oci()).ok(t).stdout), 0o644)
 				env := []string{"GRYPE_DB_CACHE_DIR=" + grypeData, "GRYPE_DB_AUTO_UPDATE=false", "GRYPE_CHECK_FOR_APP_UPDATE=false", "TRIVY_CACHE_DIR=" + trivyData}
 				byGrype := command(t, env, suite.tools["grype"], "sbom:"+file, "-q", "-o", "json").ok(t).stdout
 				byTrivy := command(t, env, suite.tools["trivy"], "sbom", file, "--format", "json", "--offline-scan", "--skip-db-update", "--cache-backend", "memory", "--quiet").ok(t).stdout
 				for scanner, report := range map[string]string{"grype": byGrype, "trivy": byTrivy} {
-					got, want := idsIn(t, report), map[string]bool{}
-					direct := findings(t, gw.run(t, "scan", "--scanner", scanner, "-o", "json", images[name].oci()).ok(t).stdout)
-					for _, f := range direct {
-						want[f.id+" "+f.pkg] = true
-					}
+					got, want := idsIn(t, report), direct[scanner+name]
 					for _, one := range sorted(got, want) {
 						if _, known := listedOnly[scanner+": "+one]; known && got[one] && !want[one] {
 							continue

@@ -1,10 +1,8 @@
 package signer
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 
 	rekorpb "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
@@ -31,17 +29,9 @@ func (l *rekor2) Add(_ context.Context, entry any) (*rekorpb.TransparencyLogEntr
 	if err != nil {
 		return nil, fmt.Errorf("propose a log entry: %w", err)
 	}
-	resp, err := l.client.Post(l.url, "application/json", bytes.NewReader(proposed))
+	raw, err := propose(l.client, l.url, proposed)
 	if err != nil {
-		return nil, fmt.Errorf("ask the transparency log: %w", err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, fmt.Errorf("read the transparency log's answer: %w", err)
-	}
-	if resp.StatusCode != http.StatusCreated {
-		return nil, fmt.Errorf("the transparency log answered %d: %s", resp.StatusCode, raw[:min(len(raw), maxSaid)])
+		return nil, err
 	}
 	var made rekorpb.TransparencyLogEntry
 	if err := protojson.Unmarshal(raw, &made); err != nil {

@@ -10,9 +10,13 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -110,7 +114,7 @@ func TestScanOfALayout(t *testing.T) {
 		code = run(t.Context(), append([]string{"scan", "--storage", storage}, args...), &out, &complaints)
 		return code, out.String(), complaints.String()
 	}
-	if code, out, stderr := sealgate(layout); code != 0 || !strings.Contains(out, "not looked up: 2 packages, as there is no database") {
+	if code, out, stderr := sealgate(layout); code != 0 || !strings.Contains(out, "not looked up: 2 packages, as there is no database") || !strings.Contains(stderr, "--update-database") {
 		t.Fatalf("without a database: got %d\n%s%s", code, out, stderr)
 	}
 	if code, _, stderr := sealgate("--update-database", osvZip(t)); code != 0 || !strings.Contains(stderr, "2 records of 1 ecosystems, the newest of 2026-11-20") {
@@ -171,6 +175,127 @@ func TestScanOfALayout(t *testing.T) {
 	}
 	if code, out, stderr := sealgate(layout); code != 6 || !strings.Contains(stderr, "could not be scanned") {
 		t.Errorf("a layer was cut short: got %d\n%s%s", code, out, stderr)
+	}
+}
+
+// tarOf packs files by name, in the order of their names.
+func tarOf(t *testing.T, files map[string]string) []byte {
+	t.Helper()
+	var raw bytes.Buffer
+	w := tar.NewWriter(&raw)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		header := &tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name])), Typeflag: tar.TypeReg}
+		if to, is := strings.CutPrefix(files[name], "-> "); is {
+			header.Typeflag, header.Linkname, header.Size = tar.TypeSymlink, to, 0
+		}
+		if err := w.WriteHeader(header); err != nil {
+			t.Fatal(err)
+		}
+		if header.Size > 0 {
+			_, _ = io.WriteString(w, files[name])
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return raw.Bytes()
+}
+
+func zipped(t *testing.T, content string) string {
+	t.Helper()
+	var raw bytes.Buffer
+	w := gzip.NewWriter(&raw)
+	if _, err := io.WriteString(w, content); err != nil || w.Close() != nil {
+		t.Fatal(err)
+	}
+	return raw.String()
+}
+
+// Tars of images, as docker, podman, skopeo and crane write them.
+func TestScanOfATar(t *testing.T) {
+	t.Parallel()
+	layer := string(tarOf(t, map[string]string{
+		"etc/os-release":      "ID=debian\nVERSION_ID=\"12\"\n",
+		"var/lib/dpkg/status": "Package: bash\nStatus: install ok installed\nVersion: 5.2.15-2\nArchitecture: amd64\nMaintainer: x <x@example.org>\nDescription: x\n\n",
+	}))
+	config := func(layers int) string {
+		ids := make([]string, layers)
+		for i := range ids {
+			ids[i] = strconv.Quote(digest.FromString(layer).String())
+		}
+		return `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[` + strings.Join(ids, ",") + `]}}`
+	}
+	image := func(layers string) string {
+		return `{"Config":"c.json","RepoTags":["app:v1"],"Layers":[` + layers + `]}`
+	}
+	layout, unpacked := map[string]string{}, debianLayout(t)
+	err := filepath.WalkDir(unpacked, func(name string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		raw, err := os.ReadFile(name)
+		inside, _ := filepath.Rel(unpacked, name)
+		layout["./"+filepath.ToSlash(inside)] = string(raw)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	saved := tarOf(t, map[string]string{"manifest.json": "[" + image(`"a/layer.tar"`) + "]", "c.json": config(1), "a/layer.tar": layer})
+	for name, c := range map[string]struct {
+		file    string // its name
+		content []byte
+		code    int
+		want    string
+	}{
+		"docker save":                      {"saved.tar", saved, 0, "not looked up: 1 packages, as there is no database"},
+		"whatever it is called":            {"saved", saved, 0, "not looked up: 1 packages, as there is no database"},
+		"compressed":                       {"saved.tar.gz", []byte(zipped(t, string(saved))), 0, "not looked up: 1 packages, as there is no database"},
+		"with a layer that is compressed":  {"saved.tar", tarOf(t, map[string]string{"manifest.json": "[" + image(`"l.tar.gz"`) + "]", "c.json": config(1), "l.tar.gz": zipped(t, layer)}), 0, "not looked up: 1 packages, as there is no database"},
+		"with a layer that is there twice": {"saved.tar", tarOf(t, map[string]string{"manifest.json": "[" + image(`"a/layer.tar","b/layer.tar"`) + "]", "c.json": config(2), "a/layer.tar": layer, "b/layer.tar": "-> ../a/layer.tar"}), 0, "not looked up: 1 packages, as there is no database"},
+		"a layout":                         {"image.tar", tarOf(t, layout), 0, "not looked up: 2 packages"},
+		"a layer is not the one that the configuration names": {"saved.tar", tarOf(t, map[string]string{"manifest.json": "[" + image(`"a/layer.tar"`) + "]", "c.json": config(1), "a/layer.tar": layer + "x"}), 6, "could not be scanned"},
+		"a layer is not there":                                {"saved.tar", tarOf(t, map[string]string{"manifest.json": "[" + image(`"a/layer.tar"`) + "]", "c.json": config(1)}), 2, `its layer "a/layer.tar" is not in it`},
+		"a layer is a link out of it":                         {"saved.tar", tarOf(t, map[string]string{"manifest.json": "[" + image(`"a/layer.tar"`) + "]", "c.json": config(1), "a/layer.tar": "-> ../../../etc/passwd"}), 2, `its layer "a/layer.tar" is not in it`},
+		"no configuration":                                    {"saved.tar", tarOf(t, map[string]string{"manifest.json": "[" + image(`"a/layer.tar"`) + "]", "a/layer.tar": layer}), 2, `its configuration "c.json" is not in it`},
+		"two images":                                          {"saved.tar", tarOf(t, map[string]string{"manifest.json": "[" + image(`"a"`) + "," + image(`"a"`) + "]"}), 2, "it has 2 images (app:v1, app:v1); save the one to scan"},
+		"not an image":                                        {"notes.tar", tarOf(t, map[string]string{"notes.txt": "x"}), 2, "neither an index.json nor a manifest.json"},
+		"not a tar":                                           {"notes.tar", []byte(strings.Repeat("no tar ", 200)), 2, "is no tar of an image"},
+		"half a tar":                                          {"half.tar", saved[:len(saved)/2], 2, "is no tar of an image"},
+		"half a compressed one":                               {"half.tgz", []byte(zipped(t, string(saved))[:200]), 2, "is no tar of an image"},
+		"empty":                                               {"empty.tar", nil, 2, "it is too short"},
+	} {
+		path := filepath.Join(t.TempDir(), c.file)
+		if err := os.WriteFile(path, c.content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out, complaints strings.Builder
+		code := run(t.Context(), []string{"scan", "--storage", t.TempDir(), "--platform", "linux/amd64", path}, &out, &complaints)
+		if code != c.code || !strings.Contains(out.String()+complaints.String(), c.want) {
+			t.Errorf("%s: got %d, want %d and %q\n%s%s", name, code, c.code, c.want, out.String(), complaints.String())
+		}
+	}
+}
+
+// What is meant as a path is never looked for in a registry, and an image needs no key to be scanned.
+func TestScanSaysWhatIsWrongWithWhatWasTyped(t *testing.T) {
+	t.Parallel()
+	storage := t.TempDir()
+	for typed, c := range map[string]struct {
+		code int
+		want string
+	}{
+		"./imge":              {2, "there is no ./imge; scan takes an image of a registry, an OCI layout, or a tar of docker save"},
+		"imge.tar":            {2, "there is no imge.tar"},
+		t.TempDir():           {2, "is no OCI layout, as it has no index.json; images are scanned, not folders of sources"},
+		"prod/nothing:v1":     {4, "not found"},
+		"/dev/null":           {2, "is no tar of an image"},
+		"docker.io/nothing:1": {4, "not found"},
+	} {
+		var out, complaints strings.Builder
+		if code := run(t.Context(), []string{"scan", "--storage", storage, typed}, &out, &complaints); code != c.code || !strings.Contains(complaints.String(), c.want) {
+			t.Errorf("%s: got %d, want %d and %q\n%s", typed, code, c.code, c.want, complaints.String())
+		}
 	}
 }
 

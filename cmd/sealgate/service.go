@@ -171,7 +171,7 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 		ReadTimeout: adminTimeout, WriteTimeout: adminTimeout,
 	}
 
-	authority, err := openIssuer(c)
+	authority, err := openACMEIssuer(c)
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 }
 
 // open serves at a listener behind its door, and returns the listener's URL.
-func (s *service) open(server *http.Server, at net.Listener, first *door, behind *atomic.Pointer[door], authority *issuer) string {
+func (s *service) open(server *http.Server, at net.Listener, first *door, behind *atomic.Pointer[door], authority *acmeIssuer) string {
 	if first.certificate == nil && authority == nil {
 		go s.run(func() error { return server.Serve(at) })
 		return "http://" + reachable(at.Addr())

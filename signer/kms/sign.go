@@ -27,21 +27,8 @@ type Key struct {
 	service kms.SignerVerifier // nil: nobody asked for a signature yet
 }
 
-// OpenKey opens a key for signing. It asks the service for the public half once: the key that is known by it is this one,
-// and where the service signs with another version later, whoever checks the signature will see.
-func OpenKey(ctx context.Context, reference string) (*Key, error) {
-	service, err := Open(ctx, reference)
-	if err != nil {
-		return nil, err
-	}
-	public, err := inTime(ctx, func() (crypto.PublicKey, error) { return service.PublicKey(options.WithContext(ctx)) })
-	if err != nil {
-		return nil, fmt.Errorf("fetch the public key of %s: %w", reference, err)
-	}
-	return &Key{reference: reference, public: public, turns: make(chan struct{}, maxTurns), service: service}, nil
-}
-
-// KnownKey is a key whose public half is known. The service is asked when something is to be signed.
+// KnownKey is a key whose public half is known, as [PublicKey] fetched it or a file has it. The service is asked when something
+// is to be signed; where it signs with another version of the key, whoever checks the signature will see.
 func KnownKey(reference string, public crypto.PublicKey) *Key {
 	return &Key{reference: reference, public: public, turns: make(chan struct{}, maxTurns)}
 }
@@ -80,7 +67,7 @@ func (k *Key) opened(ctx context.Context) (kms.SignerVerifier, error) {
 	if service != nil {
 		return service, nil
 	}
-	service, err := Open(ctx, k.reference) // perhaps several at once, of which one is kept
+	service, err := open(ctx, k.reference) // perhaps several at once, of which one is kept
 	if err != nil {
 		return nil, err
 	}
