@@ -30,6 +30,15 @@ func (b Base) Under(layers []digest.Digest) bool {
 	return n > 0 && n <= len(layers) && slices.Equal(b.DiffIDs, layers[:n])
 }
 
+// emptyLayers are the diff ids of tars without a file in them, as tools write them: with the two blocks that end a tar, with a
+// whole record, and with nothing at all.
+var emptyLayers = []digest.Digest{digest.FromBytes(make([]byte, 1024)), digest.FromBytes(make([]byte, 10240)), digest.FromBytes(nil)}
+
+// HoldsNothing reports a base image of empty layers alone: anybody can begin an image with those.
+func (b Base) HoldsNothing() bool {
+	return !slices.ContainsFunc(b.DiffIDs, func(d digest.Digest) bool { return !slices.Contains(emptyLayers, d) })
+}
+
 // LargestUnder is the base image of the list with the most layers that these begin with, nil where there is none.
 func LargestUnder(layers []digest.Digest, list []Base) (largest *Base) {
 	for i := range list {
@@ -85,6 +94,8 @@ func compileApproved(approved Base, known Known, fault func(format string, args 
 	b.DiffIDs, b.Digests = slices.Clone(approved.DiffIDs), slices.Clone(approved.Digests)
 	if len(b.DiffIDs) == 0 {
 		fault(" has no diff_ids, and would approve everything")
+	} else if b.HoldsNothing() {
+		fault(" has nothing but empty layers, and anybody can begin an image with those")
 	}
 	if slices.ContainsFunc(b.DiffIDs, func(d digest.Digest) bool { return d.Validate() != nil }) {
 		fault(" has diff_ids that are no digests")

@@ -89,6 +89,10 @@ func TestABaseWithoutLayersIsUnderNothing(t *testing.T) {
 			t.Errorf("%+v is under everything", empty)
 		}
 	}
+	empty := digest.Digest("sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef") // as build tools write it
+	if !(Base{DiffIDs: []digest.Digest{empty}}).HoldsNothing() || (Base{DiffIDs: append(ids("a"), empty)}).HoldsNothing() {
+		t.Error("a base of empty layers is taken for one that holds something, or the other way around")
+	}
 	if got := LargestUnder(ids("abc"), []Base{{Name: "1", DiffIDs: ids("a")}, {Name: "2", DiffIDs: ids("ab")}, {Name: "3", DiffIDs: ids("abcd")}, {Name: "4", DiffIDs: ids("b")}}); got == nil || got.Name != "2" {
 		t.Errorf("the largest is %+v", got)
 	}
@@ -106,10 +110,13 @@ func TestFaultsOfListsSayHowToMendThem(t *testing.T) {
 		list  []Base
 		want  string
 	}{
-		"no day":             {ImageDocument{Base: &BaseDocument{MaxAge: 48 * time.Hour}}, with(func(b *Base) { b.Refreshed = "" }), ".base.max_age: debian has no day from which that counts; write refreshed beside its diff_ids, or name its image and run: sealgate bases refresh"},
-		"another day":        {ImageDocument{Base: &BaseDocument{}}, with(func(b *Base) { b.Refreshed = "yesterday" }), `.base.approved: debian: refreshed "yesterday" is no day; write it like "2027-01-31"`},
-		"a day to come":      {ImageDocument{Base: &BaseDocument{}}, with(func(b *Base) { b.Refreshed = "2026-11-26" }), ".base.approved: debian: refreshed 2026-11-26 is yet to come, and would make it last too long"},
-		"no layers":          {ImageDocument{Base: &BaseDocument{}}, with(func(b *Base) { b.DiffIDs = nil }), ".base.approved: debian has no diff_ids, and would approve everything"},
+		"no day":        {ImageDocument{Base: &BaseDocument{MaxAge: 48 * time.Hour}}, with(func(b *Base) { b.Refreshed = "" }), ".base.max_age: debian has no day from which that counts; write refreshed beside its diff_ids, or name its image and run: sealgate bases refresh"},
+		"another day":   {ImageDocument{Base: &BaseDocument{}}, with(func(b *Base) { b.Refreshed = "yesterday" }), `.base.approved: debian: refreshed "yesterday" is no day; write it like "2027-01-31"`},
+		"a day to come": {ImageDocument{Base: &BaseDocument{}}, with(func(b *Base) { b.Refreshed = "2026-11-26" }), ".base.approved: debian: refreshed 2026-11-26 is yet to come, and would make it last too long"},
+		"no layers":     {ImageDocument{Base: &BaseDocument{}}, with(func(b *Base) { b.DiffIDs = nil }), ".base.approved: debian has no diff_ids, and would approve everything"},
+		"empty layers": {ImageDocument{Base: &BaseDocument{}}, with(func(b *Base) {
+			b.DiffIDs = []digest.Digest{digest.FromBytes(make([]byte, 1024)), digest.FromString("")}
+		}), ".base.approved: debian has nothing but empty layers, and anybody can begin an image with those"},
 		"a negative age":     {ImageDocument{Base: &BaseDocument{MaxAge: -1}}, with(func(*Base) {}), ".base.max_age: is negative"},
 		"less than a day":    {ImageDocument{Base: &BaseDocument{MaxAge: time.Hour}}, with(func(*Base) {}), ".base.max_age: is less than 24h, and lists count in days"},
 		"an age of no list":  {ImageDocument{Base: &BaseDocument{Approved: "-", Scratch: true, MaxAge: 24 * time.Hour}}, nil, ".base.max_age: means nothing without approved; leave it out"},

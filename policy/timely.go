@@ -77,7 +77,10 @@ func (by *SignedBy) sayAge(reason *Reason, missing []string, word string, all []
 	if others := slices.DeleteFunc(slices.Clone(missing), func(name string) bool { return name == newest.Authority }); len(others) > 0 {
 		reason.Why = shown(maxWhy, "%s; none by %s counts either", reason.Why, strings.Join(others, word))
 	}
-	if code == Untimed {
+	switch code {
+	case Stale: // signing the same image again says nothing new about it
+		reason.Fix = "build the image again, and have it signed by " + strings.Join(missing, word)
+	case Untimed:
 		reason.Fix = "sign it with a timestamp authority or a log, or set trust_statement_time for signatures that say when they were made"
 	}
 }

@@ -44,6 +44,9 @@ func TestSignaturesCountUntilTheyAreTooOld(t *testing.T) {
 		if codes(v.Reasons()) != c.code || c.code != "" && !strings.HasPrefix(v.Reasons()[0].Why, c.why) {
 			t.Errorf("%s: got %+v, want %s: %s", name, v.Reasons(), c.code, c.why)
 		}
+		if c.code == "STALE" && !strings.HasPrefix(v.Reasons()[0].Fix, "build the image again, and have it signed by ") {
+			t.Errorf("%s: the fix is %s", name, v.Reasons()[0].Fix)
+		}
 		if c.code != "" && !strings.Contains(v.Reasons()[0].Requirement, ", at most 90 days old") {
 			t.Errorf("%s: the requirement does not say how old: %s", name, v.Reasons()[0].Requirement)
 		}

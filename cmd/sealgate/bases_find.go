@@ -8,9 +8,9 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/gateway/upstream"
+	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
 	"github.com/sealgate/sealgate/verifier/inspect"
 )
@@ -34,9 +34,6 @@ func (f baseFinder) find(ctx context.Context, image string, wanted []string) (ba
 	top, err := f.manifest(ctx, ref.repo, ref.asked())
 	if err != nil {
 		return basePin{}, err
-	}
-	if ref.digest != "" && top.Digest != ref.digest {
-		return basePin{}, fmt.Errorf("the registry answers %s for %s", top.Digest, ref.digest)
 	}
 
 	pin := basePin{Digest: top.Digest.String()}
@@ -104,8 +101,6 @@ func (f baseFinder) listed(ctx context.Context, repo string, d ocispec.Descripto
 		return nil, err
 	}
 	switch {
-	case m.Digest != d.Digest:
-		return nil, fmt.Errorf("the registry answers %s", m.Digest)
 	case m.IsIndex():
 		return f.platforms(ctx, repo, m, wanted, depth+1)
 	case !m.IsRunnable():
@@ -121,6 +116,9 @@ func (f baseFinder) pin(ctx context.Context, repo string, m *manifest.Manifest, 
 	if err != nil {
 		return pinnedImage{}, err
 	}
+	if (policy.Base{DiffIDs: stack.DiffIDs}).HoldsNothing() {
+		return pinnedImage{}, errors.New("its layers are empty, and anybody can begin an image with those")
+	}
 	if platform == nil || platform.OS == "" {
 		platform = &stack.Platform
 	}
@@ -131,20 +129,13 @@ func (f baseFinder) pin(ctx context.Context, repo string, m *manifest.Manifest, 
 	return one, nil
 }
 
-// manifest fetches a manifest. Asked by its digest, its bytes have that digest.
+// manifest fetches a manifest. Asked by its digest, its bytes have that digest: the client sees to it.
 func (f baseFinder) manifest(ctx context.Context, repo, reference string) (*manifest.Manifest, error) {
 	raw, mediaType, err := f.registries.Manifest(ctx, repo, reference)
 	if err != nil {
 		return nil, err
 	}
-	m, err := manifest.Parse(raw, mediaType)
-	if err != nil {
-		return nil, err
-	}
-	if d := digest.Digest(reference); d.Validate() == nil && d.Algorithm().FromBytes(raw) != d {
-		return nil, fmt.Errorf("the registry answers other bytes for %s", d)
-	}
-	return m, nil
+	return manifest.Parse(raw, mediaType)
 }
 
 // isWanted reports that a platform is one of those, or a variant of one.

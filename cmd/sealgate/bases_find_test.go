@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -214,6 +215,11 @@ func TestBasesThatCannotBePinnedSayWhy(t *testing.T) {
 	h.publish(t, "deep:1", deep)
 	h.publish(t, "none:1", empty.Index)
 	h.publish(t, "scratch:1", forPlatform(t, empty.Image, "linux/amd64"))
+	hollow, err := mutate.AppendLayers(empty.Image, static.NewLayer(make([]byte, 1024), types.DockerUncompressedLayer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.publish(t, "hollow:1", forPlatform(t, hollow, "linux/amd64"))
 	h.publish(t, "index:1", mutate.AppendManifests(empty.Index, adding(t, "linux/amd64", image)))
 	other, err := anImage(t, 1, "linux/amd64").RawManifest()
 	if err != nil {
@@ -243,6 +249,7 @@ func TestBasesThatCannotBePinnedSayWhy(t *testing.T) {
 		"hub.example/deep:1":                    {"", "more than 3 deep", exitUpstream},
 		"hub.example/none:1":                    {"", "an index without an image that runs", exitUpstream},
 		"hub.example/scratch:1":                 {"", "it has no layers", exitUpstream},
+		"hub.example/hollow:1":                  {"", "its layers are empty", exitUpstream},
 		"hub.example/index:1":                   {"linux/arm64", "it has no image for linux/arm64", exitUpstream},
 		"hub.example/good:1":                    {"linux/arm64", "it has no image for linux/arm64", exitUpstream},
 		"hub.example/liar@" + sha("0"):          {"", "", exitUpstream},
