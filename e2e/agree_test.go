@@ -4,7 +4,9 @@ import (
 	"archive/zip"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -63,14 +65,62 @@ var advisories = []advisory{
 	{"CVE-2026-2303", "npm", "left-pad", "", "1.3.0-beta.11", "LOW", []string{"left-pad"}, "numbers in the name of a version"},
 	{"CVE-2026-2304", "npm", "@acme/pad", "", "1.5.0", "MEDIUM", nil, "one of two lines"},
 	{"CVE-2026-2304", "npm", "@acme/pad", "2.0.0", "2.1.0", "MEDIUM", []string{"@acme/pad"}, "the other line, and a scope"},
+
+	{"CVE-2026-2400", "pypi", "flask-login", "", "1.0", "HIGH", []string{"flask-login"}, "a candidate, and a name in another spelling"},
+	{"CVE-2026-2401", "pypi", "flask-login", "1.0", "1.1", "HIGH", nil, "a release that is not yet there"},
+	{"CVE-2026-2402", "pypi", "flask-login", "", "1.0rc1", "HIGH", nil, "the candidate with the fix"},
+	{"CVE-2026-2403", "pypi", "flask-login", "1.0b2", "1.0.post1", "LOW", []string{"flask-login"}, "from a beta to a release after the release"},
+	{"CVE-2026-2404", "pypi", "clock", "", "2026.1", "HIGH", nil, "an epoch that is above all years"},
+
+	{"CVE-2026-2500", "gem", "rack", "", "2.0.0", "HIGH", []string{"rack"}, "letters are before the release"},
+	{"CVE-2026-2501", "gem", "rack", "", "2.0.0.beta2", "HIGH", nil, "a beta is before a candidate"},
+	{"CVE-2026-2502", "gem", "rack", "", "2.0.0.rc10", "LOW", []string{"rack"}, "numbers behind letters"},
+
+	{"CVE-2026-2600", "ubuntu:22.04", "openssl", "", "3.0.2-0ubuntu1.12", "HIGH", []string{"libssl3"}, "a release with long support"},
+	{"CVE-2026-2601", "ubuntu:22.04", "openssl", "", "3.0.2-0ubuntu1.9", "HIGH", nil, "revisions are numbers"},
+	{"CVE-2026-2602", "ubuntu:20.04", "openssl", "", "99", "HIGH", nil, "another release"},
+	{"CVE-2026-2603", "ubuntu:22.04", "linked", "", "1.0+esm1", "MEDIUM", []string{"linked"}, "a plus is after nothing"},
+
+	{"CVE-2026-2700", "rocky:9", "openssl", "", "1:3.0.7-24.el9", "HIGH", []string{"openssl", "openssl-libs"}, "all packages of a source, and an epoch"},
+	{"CVE-2026-2701", "rocky:9", "openssl", "", "3.0.8-1.el9", "HIGH", nil, "a version without the epoch"},
+	{"CVE-2026-2702", "rocky:9", "coreutils", "", "8.32-35.el9", "MEDIUM", []string{"coreutils-single"}, "a source package of another name"},
+	{"CVE-2026-2703", "rocky:9", "bash", "", "5.1.8-6.el9", "LOW", nil, "a fix of an earlier minor release"},
+	{"CVE-2026-2704", "rocky:9", "bash", "", "5.1.8-6.el9_2", "LOW", []string{"bash"}, "a fix of a later minor release"},
+	{"CVE-2026-2705", "rocky:8", "bash", "", "99", "HIGH", nil, "another release"},
+	{"CVE-2026-2706", "rocky:9", "zlib", "", "1.2.11-39.el9~1", "HIGH", nil, "a tilde is before nothing"},
+	{"CVE-2026-2707", "rocky:9", "zlib", "", "1.2.11-39.el9^1", "HIGH", []string{"zlib"}, "a caret is after nothing"},
 }
+
+// ecosystem is what a system is called.
+type ecosystem struct{ osv, kind, grype, format, trivy string }
+
+// grypeSystem is the system that Grype looks into: what is built from Red Hat's sources has Red Hat's advisories.
+func grypeSystem(system string) string { return strings.Replace(system, "rocky:", "rhel:", 1) }
+
+var ecosystems = map[string]ecosystem{
+	"debian": {"Debian:%s", "ECOSYSTEM", "deb", "dpkg", "debian %s"},
+	"ubuntu": {"Ubuntu:%s:LTS", "ECOSYSTEM", "deb", "dpkg", "ubuntu %s"},
+	"rocky":  {"Rocky Linux:%s", "ECOSYSTEM", "rpm", "rpm", "rocky %s"},
+	"alpine": {"Alpine:v%s", "ECOSYSTEM", "apk", "apk", "alpine %s"},
+	"go":     {"Go", "SEMVER", "go-module", "golang", "go::tests"},
+	"npm":    {"npm", "SEMVER", "npm", "semver", "npm::tests"},
+	"pypi":   {"PyPI", "ECOSYSTEM", "python", "python", "pip::tests"},
+	"gem":    {"RubyGems", "ECOSYSTEM", "gem", "gem", "rubygems::tests"},
+}
+
+// in is a name with the release in it.
+func in(pattern, release string) string { return strings.Replace(pattern, "%s", release, 1) }
 
 // differences are those that are known, by scanner and what is said by the others.
 var differences = []difference{
 	{"grype", "does not find CVE-2026-2208 github.com/opencontainers/distribution-spec/conformance",
 		"it does not believe the version of a main module that is v0.0.0, as Go before 1.24 wrote it for any"},
+	{"grype", `finds CVE-2026-2701 in openssl 1:3.0.7-6.el9_2, HIGH, fixed in "3.0.8-1.el9"`, rpmEpochs},
+	{"grype", `finds CVE-2026-2701 in openssl-libs 1:3.0.7-6.el9_2, HIGH, fixed in "3.0.8-1.el9"`, rpmEpochs},
 	{"trivy", `CVE-2026-2304 @acme/pad is fixed in "1.5.0, 2.1.0", not "2.1.0"`, "it names the fix of every line"},
 }
+
+const rpmEpochs = "where one of two versions of an rpm has no epoch, it compares them without: some advisories leave it out"
 
 // listedOnly is what is found in a bill of materials, and not in the image.
 var listedOnly = map[string]string{
@@ -94,21 +144,17 @@ func asOSV(t *testing.T, dir string) {
 	zips := map[string][]map[string]any{}
 	for i, a := range advisories {
 		name, release, _ := strings.Cut(a.system, ":")
-		ecosystem := map[string]string{"debian": "Debian:", "alpine": "Alpine:v", "go": "Go", "npm": "npm"}[name] + release
-		kind, events := "ECOSYSTEM", []map[string]string{{"introduced": "0"}}
+		of, events := ecosystems[name], []map[string]string{{"introduced": "0"}}
 		if a.introduced != "" {
 			events = []map[string]string{{"introduced": a.introduced}}
 		}
 		if a.fixed != "" {
 			events = append(events, map[string]string{"fixed": a.fixed})
 		}
-		if release == "" {
-			kind = "SEMVER"
-		}
 		record := map[string]any{
 			"id": strings.ToUpper(name) + "-" + a.id, "modified": "2026-11-01T00:00:00Z", "upstream": []string{a.id},
 			"affected": []any{map[string]any{
-				"package": map[string]string{"ecosystem": ecosystem, "name": a.pkg}, "ranges": []any{map[string]any{"type": kind, "events": events}},
+				"package": map[string]string{"ecosystem": in(of.osv, release), "name": a.pkg}, "ranges": []any{map[string]any{"type": of.kind, "events": events}},
 			}},
 			"database_specific": map[string]string{"severity": a.severity},
 		}
@@ -159,11 +205,10 @@ func asGrype(t *testing.T) string {
 		name, release, _ := strings.Cut(a.system, ":")
 		one := map[string]any{
 			"ID": a.id, "Severity": strings.ToLower(a.severity), "Package": a.pkg, "Affected": constraint(a), "Fixed": a.fixed,
-			"Ecosystem": map[string]string{"debian": "deb", "alpine": "apk", "go": "go-module", "npm": "npm"}[name],
-			"Format":    map[string]string{"debian": "dpkg", "alpine": "apk", "go": "golang", "npm": "semver"}[name],
+			"Ecosystem": ecosystems[name].grype, "Format": ecosystems[name].format,
 		}
 		if release != "" {
-			one["System"] = a.system
+			one["System"] = grypeSystem(a.system)
 		} else {
 			one["ID"], one["CVEs"] = otherID(a.id), []string{a.id}
 		}
@@ -179,9 +224,16 @@ func asTrivy(t *testing.T) string {
 	at := map[string]map[string]any{} // Trivy has all lines of one advisory in one
 	for _, a := range advisories {
 		name, release, _ := strings.Cut(a.system, ":")
-		one := map[string]any{"ID": a.id, "Severity": a.severity, "Package": a.pkg}
+		one := map[string]any{"ID": a.id, "Severity": a.severity, "Package": a.pkg, "Bucket": in(ecosystems[name].trivy, release)}
 		if release != "" {
-			one["Bucket"], one["Fixed"] = name+" "+release, a.fixed
+			one["Fixed"] = a.fixed
+			if name == "rocky" { // of which Trivy knows what is installed, and not the sources
+				for _, installed := range a.found {
+					one := maps.Clone(one)
+					one["Package"] = installed
+					all = append(all, one)
+				}
+			}
 			all = append(all, one)
 			continue
 		}
@@ -193,7 +245,7 @@ func asTrivy(t *testing.T) string {
 		}
 		ranges, _ := one["Vulnerable"].([]string)
 		patched, _ := one["Patched"].([]string)
-		one["Bucket"], one["VendorIDs"] = name+"::tests", []string{otherID(a.id)}
+		one["VendorIDs"] = []string{otherID(a.id)}
 		one["Vulnerable"], one["Patched"] = append(ranges, constraint(a)), append(patched, a.fixed)
 	}
 	return marshal(t, map[string]any{"Vulnerabilities": all})
@@ -239,16 +291,43 @@ func agreementImages(t *testing.T, kit *imageKit) map[string]source {
 	for name, version := range map[string]string{"left-pad": "1.3.0-beta.2", "@acme/pad": "2.0.0"} {
 		debian["app/node_modules/"+name+"/package.json"] = fmt.Sprintf(`{"name": %q, "version": %q}`, name, version)
 	}
+	for name, version := range map[string]string{"Flask_Login": "1.0rc1", "clock": "1!0.1"} {
+		debian["usr/lib/python3/dist-packages/"+name+"-"+version+".dist-info/METADATA"] = fmt.Sprintf("Metadata-Version: 2.1\nName: %s\nVersion: %s\n", name, version)
+	}
+	debian["usr/lib/ruby/gems/3.1.0/specifications/rack-2.0.0.rc1.gemspec"] = "Gem::Specification.new do |s|\n  s.name = \"rack\".freeze\n  s.version = \"2.0.0.rc1\"\n  s.licenses = [\"MIT\".freeze]\nend\n"
+	ubuntu := debianWith([3]string{"libssl3", "openssl", "3.0.2-0ubuntu1.10"}, [3]string{"linked", "linked", "1.0"})
+	ubuntu["etc/os-release"] = "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"22.04\"\nPRETTY_NAME=\"Ubuntu 22.04 LTS\"\n"
+	ubuntu["etc/lsb-release"] = "DISTRIB_ID=Ubuntu\nDISTRIB_RELEASE=22.04\n"
+	delete(ubuntu, "etc/debian_version")
 	installed := ""
 	for _, p := range [][3]string{{"libcrypto3", "openssl", "3.3.1-r0"}, {"musl", "musl", "1.2.5-r9"}, {"early", "early", "1.0_rc1-r0"}, {"patched", "patched", "2.0_p1-r0"}} {
 		installed += fmt.Sprintf("P:%s\nV:%s\nA:x86_64\no:%s\nL:MIT\n\n", p[0], p[2], p[1])
 	}
 	return map[string]source{
+		"rocky": kit.sourceWith(t, nonroot, "agree", map[string]string{
+			"etc/os-release": "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.2\"\nPRETTY_NAME=\"Rocky Linux 9.2\"\n", "etc/rocky-release": "Rocky Linux release 9.2 (Blue Onyx)\n",
+			"var/lib/rpm/rpmdb.sqlite": rpms(t),
+		}),
 		"debian": kit.sourceWith(t, nonroot, "agree", debian),
+		"ubuntu": kit.sourceWith(t, nonroot, "agree", ubuntu),
 		"alpine": kit.sourceWith(t, nonroot, "agree", map[string]string{
 			"etc/os-release": "ID=alpine\nVERSION_ID=3.20.1\nPRETTY_NAME=\"Alpine Linux v3.20\"\n", "etc/alpine-release": "3.20.1\n", "lib/apk/db/installed": installed,
 		}),
 	}
+}
+
+// rpms is the database of packages of a real image of Rocky Linux 9.
+func rpms(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/google/osv-scalibr").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(out)), "extractor/filesystem/os/rpm/testdata/rpmdb.sqlite"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
 }
 
 // said is a finding in the words that scanners share.
@@ -282,10 +361,15 @@ policies:
 	gw.run(t, "scan", "--scanner", "own", "--update-database", dir).ok(t)
 
 	images := agreementImages(t, kit)
-	found := map[string][]said{} // by scanner
+	found, direct := map[string][]said{}, map[string]map[string]bool{} // by scanner; by scanner and image
 	for _, scanner := range []string{"own", "grype", "trivy"} {
-		for _, name := range []string{"debian", "alpine"} {
-			found[scanner] = append(found[scanner], findings(t, gw.run(t, "scan", "--scanner", scanner, "-o", "json", images[name].oci()).ok(t).stdout)...)
+		for _, name := range []string{"debian", "ubuntu", "rocky", "alpine"} {
+			all := findings(t, gw.run(t, "scan", "--scanner", scanner, "-o", "json", images[name].oci()).ok(t).stdout)
+			found[scanner] = append(found[scanner], all...)
+			direct[scanner+name] = map[string]bool{}
+			for _, f := range all {
+				direct[scanner+name][f.id+" "+f.pkg] = true
+			}
 		}
 	}
 	for scanner, all := range found { // some tell of a package in each program that has it
@@ -296,18 +380,14 @@ policies:
 
 	t.Run("as the bills of materials say", func(t *testing.T) {
 		for _, format := range []string{"spdx", "cyclonedx"} {
-			for _, name := range []string{"debian", "alpine"} {
+			for _, name := range []string{"debian", "ubuntu", "rocky", "alpine"} {
 				file := filepath.Join(dir, name+"."+format+".json")
 				writeFile(t, file, []byte(gw.run(t, "scan", "--scanner", "own", "-o", format, images[name].oci()).ok(t).stdout), 0o644)
 				env := []string{"GRYPE_DB_CACHE_DIR=" + grypeData, "GRYPE_DB_AUTO_UPDATE=false", "GRYPE_CHECK_FOR_APP_UPDATE=false", "TRIVY_CACHE_DIR=" + trivyData}
 				byGrype := command(t, env, suite.tools["grype"], "sbom:"+file, "-q", "-o", "json").ok(t).stdout
 				byTrivy := command(t, env, suite.tools["trivy"], "sbom", file, "--format", "json", "--offline-scan", "--skip-db-update", "--cache-backend", "memory", "--quiet").ok(t).stdout
 				for scanner, report := range map[string]string{"grype": byGrype, "trivy": byTrivy} {
-					got, want := idsIn(t, report), map[string]bool{}
-					direct := findings(t, gw.run(t, "scan", "--scanner", scanner, "-o", "json", images[name].oci()).ok(t).stdout)
-					for _, f := range direct {
-						want[f.id+" "+f.pkg] = true
-					}
+					got, want := idsIn(t, report), direct[scanner+name]
 					for _, one := range sorted(got, want) {
 						if _, known := listedOnly[scanner+": "+one]; known && got[one] && !want[one] {
 							continue
@@ -349,7 +429,7 @@ func findings(t *testing.T, raw string) (all []said) {
 		t.Fatalf("%v\n%s", err, raw)
 	}
 	for _, f := range report.Findings {
-		all = append(all, said{cveOf(append(f.Aliases, f.ID)), f.Package, plain(f.Version), plain(f.Fixed), f.Severity})
+		all = append(all, said{cveOf(append(f.Aliases, f.ID)), spelled(f.Package), plain(f.Version), plain(f.Fixed), f.Severity})
 	}
 	return all
 }
@@ -376,11 +456,11 @@ func idsIn(t *testing.T, raw string) map[string]bool {
 		for _, r := range m.Related {
 			ids = append(ids, r.ID)
 		}
-		all[cveOf(ids)+" "+m.Artifact.Name] = true
+		all[cveOf(ids)+" "+spelled(m.Artifact.Name)] = true
 	}
 	for _, r := range report.Results {
 		for _, v := range r.Vulnerabilities {
-			all[v.VulnerabilityID+" "+v.PkgName] = true
+			all[v.VulnerabilityID+" "+spelled(v.PkgName)] = true
 		}
 	}
 	return all
@@ -393,6 +473,14 @@ func cveOf(ids []string) string {
 		}
 	}
 	return strings.Join(ids, " ")
+}
+
+// spelled is a name in one of the spellings that Python has for it.
+func spelled(name string) string {
+	if name == "Flask_Login" {
+		return "flask-login"
+	}
+	return name
 }
 
 // plain is a version as most write it: Go's are written with a v, the standard library's with go.

@@ -32,26 +32,36 @@ policies:
     push: {seal: {signer: workload, summary: true}}
 `
 
-// TestASealWithoutAKey has a real Fulcio, timestamp authority and Rekor v2 behind the seal of a push: it is pulled, stock cosign
-// accepts it, another push adds nothing, and while Fulcio is away nothing is attached.
-func TestASealWithoutAKey(t *testing.T) {
-	s, up, kit := need(t, suite.sigstore), startRegistry(t), need(t, suite.images)
-	fulcio, err := url.Parse(s.fulcio)
+// front is in front of a service, and can be away.
+type front struct {
+	*httptest.Server
+	away atomic.Bool
+}
+
+func startFront(t *testing.T, service string) *front {
+	t.Helper()
+	to, err := url.Parse(service)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var away atomic.Bool
-	proxy := httputil.NewSingleHostReverseProxy(fulcio)
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if away.Load() {
+	f, proxy := new(front), httputil.NewSingleHostReverseProxy(to)
+	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f.away.Load() {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
 		proxy.ServeHTTP(w, r)
 	}))
-	defer front.Close()
+	t.Cleanup(f.Close)
+	return f
+}
 
-	gw := newGateway(t, fmt.Sprintf(keylessConfig, up.url(), front.URL, s.issuer.url, builder, s.timestamp+"/api/v1/timestamp", s.rekor, s.roots[wholeRoot]))
+// TestThreat155_ASealWithoutAKey has a real Fulcio, timestamp authority and Rekor v2 behind the seal of a push: it is pulled, stock
+// cosign accepts it, another push adds nothing, and while one of them is away nothing is attached.
+func TestThreat155_ASealWithoutAKey(t *testing.T) {
+	s, up, kit := need(t, suite.sigstore), startRegistry(t), need(t, suite.images)
+	fulcio, timestamp, rekor := startFront(t, s.fulcio), startFront(t, s.timestamp), startFront(t, s.rekor)
+	gw := newGateway(t, fmt.Sprintf(keylessConfig, up.url(), fulcio.URL, s.issuer.url, builder, timestamp.URL+"/api/v1/timestamp", rekor.URL, s.roots[wholeRoot]))
 	be := func(who string) {
 		token, err := s.issuer.token(who)
 		if err != nil {
@@ -81,20 +91,27 @@ func TestASealWithoutAKey(t *testing.T) {
 		t.Errorf("%d are attached after another push, %d before", again, first)
 	}
 
-	other := kit.source(t, nonroot, "sealed when Fulcio is back")
-	for why, meddle := range map[string]struct{ on, off func() }{
-		"Fulcio is away":         {func() { away.Store(true) }, func() { away.Store(false) }},
-		"the token is another's": {func() { be(anybodyElse) }, func() { be(builder) }},
+	for why, meddle := range map[string]struct {
+		on, off func()
+		cause   string
+	}{
+		"fulcio-is-away":        {func() { fulcio.away.Store(true) }, func() { fulcio.away.Store(false) }, "502"},
+		"timestamps-are-away":   {func() { timestamp.away.Store(true) }, func() { timestamp.away.Store(false) }, "502"},
+		"the-log-is-away":       {func() { rekor.away.Store(true) }, func() { rekor.away.Store(false) }, "502"},
+		"the-token-is-anothers": {func() { be(anybodyElse) }, func() { be(builder) }, "not one of the identity that is configured"},
+		"there-is-no-token":     {func() { writeFile(t, gw.path("identity.token"), nil, 0o600) }, func() { be(builder) }, "IDToken"},
 	} {
+		other := kit.source(t, nonroot, "sealed when it is over: "+why)
 		meddle.on()
-		cranePush(t, other, gw.ref("other:v1")).fails(t)
-		if status := gw.status(t, http.MethodHead, "other", "v1"); status == http.StatusOK {
-			t.Errorf("%s: the tag is there", why)
-		}
+		cranePush(t, other, gw.ref(why+":v1")).fails(t).has(t, "UNAVAILABLE")
+		gw.nothingHalfSealed(t, why, meddle.cause)
 		meddle.off()
+		cranePush(t, other, gw.ref(why+":v1")).ok(t)
+		cranePull(t, gw.ref(why+":v1")).ok(t)
+		if n := len(gw.referrers(t, why, gw.digest(t, why, "v1"))); n != first {
+			t.Errorf("%s: %d are attached, want %d", why, n, first)
+		}
 	}
-	cranePush(t, other, gw.ref("other:v1")).ok(t)
-	cranePull(t, gw.ref("other:v1")).ok(t)
 }
 
 // TestASealWithoutAKeyAges has a real timestamp authority say when the gateway signed: a policy that lets signatures age goes by

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/gateway/ledger"
 )
@@ -321,4 +322,43 @@ func TestStockCosignAttestsOurBillsOfMaterials(t *testing.T) {
 			cranePull(t, gw.ref(repo+":v1")).ok(t)
 		}
 	}
+}
+
+// What Trivy and Grype write themselves, for stock cosign to attest, is what policies read.
+func TestStockCosignAttestsWhatScannersWrite(t *testing.T) {
+	up, kit := startRegistry(t), need(t, suite.images)
+	gw := startGateway(t, fmt.Sprintf(attestedConfig, up.url()))
+	env := []string{"GRYPE_DB_CACHE_DIR=" + need(t, suite.grypeDatabase), "GRYPE_DB_AUTO_UPDATE=false", "GRYPE_CHECK_FOR_APP_UPDATE=false", "TRIVY_CACHE_DIR=" + need(t, suite.trivyDatabase)}
+	image := func(packages map[string]string) (v1.Image, string) {
+		contents := map[string][]byte{}
+		for path, content := range packages {
+			contents[path] = []byte(content)
+		}
+		img := assemble(t, "amd64", nonroot, files(t, contents))
+		return img, kit.sourceOf(t, img).oci()
+	}
+	trivy := func(layout, format string) string {
+		return command(t, env, suite.tools["trivy"], "image", "--input", layout, "--format", format, "--scanners", "vuln",
+			"--offline-scan", "--skip-db-update", "--cache-backend", "memory", "--quiet").ok(t).stdout
+	}
+	grype := func(layout, format string) string {
+		return command(t, env, suite.tools["grype"], "oci-dir:"+layout, "-q", "-o", format).ok(t).stdout
+	}
+
+	two, layout := image(debianWith([3]string{"zlib1g", "zlib", "1:1.3"}, [3]string{"bash", "bash", "5.2.15-2"}))
+	for _, c := range []struct{ name, predicateType, predicate string }{
+		{"vuln/trivy", "vuln", trivy(layout, "cosign-vuln")},
+		{"spdxjson/trivy", "spdxjson", trivy(layout, "spdx-json")},
+		{"cyclonedx/trivy", "cyclonedx", trivy(layout, "cyclonedx")},
+		{"cyclonedx/grype", "cyclonedx", grype(layout, "cyclonedx-json")},
+	} {
+		digest := put(t, up.ref(c.name+":v1"), two)
+		attest(t, cosign3, "release", c.predicateType, c.predicate, up.ref(c.name)+"@"+digest)
+		cranePull(t, gw.ref(c.name+":v1")).ok(t)
+	}
+
+	old, layout := image(vulnerable)
+	digest := put(t, up.ref("vuln/trivy:v2"), old)
+	attest(t, cosign3, "release", "vuln", trivy(layout, "cosign-vuln"), up.ref("vuln/trivy")+"@"+digest)
+	cranePull(t, gw.ref("vuln/trivy:v2")).fails(t).has(t, "found CVE-2026-1000 in libssl3 3.0.11-1~deb12u1, CRITICAL, fixed in 3.0.15-1~deb12u1")
 }

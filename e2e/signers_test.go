@@ -18,6 +18,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/sealgate/sealgate/gateway/ledger"
 )
 
 // Keys that are not in a file: in a service, and in a hardware security module.
@@ -130,18 +132,7 @@ func TestThreat155_WhileAKeyServiceIsDownNothingIsHalfSealed(t *testing.T) {
 	layout := filepath.Join(tempDir(t), "oci")
 	writeLayout(t, layout, kit.image(t, nonroot, "meanwhile"))
 	runCrane(t, "push", layout, gw.ref("one/app:v1")).fails(t).has(t, "UNAVAILABLE")
-	if status := gw.status(t, http.MethodGet, "one/app", "v1"); status != http.StatusNotFound {
-		t.Errorf("the tag answers %d while one of its signers is down", status)
-	}
-	meanwhile := ""
-	for _, d := range gw.decisions(t, "one/app") {
-		if d.Outcome == "undecided" {
-			meanwhile = d.Digest.String()
-		}
-	}
-	if status := gw.status(t, http.MethodGet, "one/app", meanwhile); status != http.StatusForbidden {
-		t.Errorf("what was staged answers %d, want 403", status)
-	}
+	gw.nothingHalfSealed(t, "one/app", "Vault is sealed")
 	cranePull(t, gw.ref("both/app:v1")).ok(t)
 
 	// With a copy of the key a gateway starts meanwhile, and pulls go on.
@@ -210,6 +201,26 @@ policies:
 
 	gw.reload(t)
 	put(t, gw.ref("again:v1"), need(t, suite.images).image(t, nonroot, "hsm"))
+
+	// The module goes, and comes back.
+	stored, err := filepath.Glob(filepath.Join(home, "*-*-*-*"))
+	if err != nil || len(stored) != 1 {
+		t.Fatalf("the token is not in one directory: %v, %v", stored, err)
+	}
+	away := filepath.Join(tempDir(t), "token")
+	if err := os.Rename(stored[0], away); err != nil {
+		t.Fatal(err)
+	}
+	layout := filepath.Join(tempDir(t), "oci")
+	writeLayout(t, layout, need(t, suite.images).image(t, nonroot, "meanwhile"))
+	runCrane(t, "push", layout, gw.ref("meanwhile:v1")).fails(t).has(t, "UNAVAILABLE")
+	gw.nothingHalfSealed(t, "meanwhile", "sealgate")
+	cranePull(t, gw.ref("app:v1")).ok(t)
+	if err := os.Rename(away, stored[0]); err != nil {
+		t.Fatal(err)
+	}
+	runCrane(t, "push", layout, gw.ref("meanwhile:v1")).ok(t)
+	cranePull(t, gw.ref("meanwhile:v1")).ok(t)
 	keepsSecrets(t, gw)
 
 	for name, c := range map[string]struct{ label, pin, want string }{
@@ -232,6 +243,33 @@ policies:
 	gw.configure(t, fmt.Sprintf(config, "bare"))
 	writeFile(t, gw.path("hsm.pin"), []byte(pin+"\n"), 0o600)
 	gw.run(t, "config", "check").ok(t)
+}
+
+// nothingHalfSealed checks that the push to a repository was undecided, for a cause that the record tells, and that it left
+// nothing that can be pulled and nothing that anybody signed.
+func (g *gateway) nothingHalfSealed(t *testing.T, repo, cause string) {
+	t.Helper()
+	staged, why := "", ""
+	for _, d := range g.decisions(t, repo) {
+		if d.Action == ledger.Push && d.Outcome == ledger.Undecided {
+			staged, why = d.Digest.String(), d.Cause
+		}
+	}
+	if staged == "" || !strings.Contains(why, cause) {
+		t.Errorf("%s: %q was undecided because of %q, want %q", repo, staged, why, cause)
+		return
+	}
+	hex := strings.TrimPrefix(staged, "sha256:")
+	for reference, want := range map[string]int{
+		"v1": http.StatusNotFound, staged: http.StatusForbidden, "sha256-" + hex + ".sig": http.StatusNotFound, "sha256-" + hex + ".att": http.StatusNotFound,
+	} {
+		if status := g.status(t, http.MethodGet, repo, reference); status != want {
+			t.Errorf("%s: %s answers %d, want %d", repo, reference, status, want)
+		}
+	}
+	if n := len(g.referrers(t, repo, staged)); n != 0 {
+		t.Errorf("%s: %d manifests refer to what was not sealed", repo, n)
+	}
 }
 
 // keepsSecrets looks for the canary in all that a gateway tells and writes.

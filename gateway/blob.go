@@ -222,11 +222,15 @@ func (g *Gateway) deleteBlob(x *exchange) error {
 		return err
 	}
 	raw, err := x.registry.Blob(x.r.Context(), x.name, x.t.Digest, manifest.MaxBytes)
-	if err == nil && isEvidencePayload(raw) {
-		return g.protect(x, "it is part of a signature or attestation")
+	evidence := err == nil && isEvidencePayload(raw)
+	if errors.Is(err, upstream.ErrTooLarge) {
+		evidence, err = x.isLargeText()
 	}
-	if err != nil && !errors.Is(err, upstream.ErrTooLarge) {
+	switch {
+	case err != nil:
 		return err
+	case evidence:
+		return g.protect(x, "it is part of a signature or attestation")
 	}
 	resp, err := x.registry.Do(x.r.Context(), upstream.Request{Method: http.MethodDelete, Path: blobPath(x)})
 	if err != nil {
@@ -235,6 +239,20 @@ func (g *Gateway) deleteBlob(x *exchange) error {
 	defer resp.Body.Close()
 	x.w.WriteHeader(http.StatusAccepted)
 	return nil
+}
+
+// isLargeText reports that a blob that is too large to be read whole begins as attestations do, and layers do not.
+func (x *exchange) isLargeText() (bool, error) {
+	body, _, err := x.registry.OpenBlob(x.r.Context(), x.name, x.t.Digest)
+	if err != nil {
+		return false, err
+	}
+	defer body.Close()
+	head := make([]byte, manifest.TextHead)
+	if _, err := io.ReadFull(body, head); err != nil {
+		return false, fmt.Errorf("read blob %s: %w", x.t.Digest, err)
+	}
+	return manifest.CheckText(head) == nil, nil
 }
 
 // isEvidencePayload recognises what the layers of Sigstore's manifests hold: a simple signing payload, a DSSE envelope or

@@ -24,6 +24,13 @@ const maxReferrers = 64
 // and what it cannot read refuses the image.
 const maxAttestation = 64 << 20
 
+// maxAttached bounds the large ones of all that clients attach to one subject in one place, in bytes: a verifier that needs
+// attestations reads them all, one by one, in the time that it has.
+const maxAttached = 2 * maxAttestation
+
+// smallAttestation is up to where attestations are not added up.
+const smallAttestation = 1 << 20
+
 // oversized refuses evidence that no verifier would read: whoever may push could make somebody's image be refused.
 func oversized(m *manifest.Manifest) *policy.Reason {
 	for _, layer := range m.Layers {
@@ -44,8 +51,8 @@ func tooMuch(why string, args ...any) *policy.Reason {
 	}
 }
 
-// crowded refuses one more referrer of a subject than a verifier would read. Those that are being pushed count from
-// [arrivals.begin] on: many at once are not one.
+// crowded refuses one more referrer of a subject than a verifier would read, and more than it could read. Those that are being
+// pushed count from [arrivals.begin] on: many at once are not one.
 func (g *Gateway) crowded(ctx context.Context, x *exchange, m *manifest.Manifest) (*policy.Reason, error) {
 	if m.Subject == nil {
 		return nil, nil
@@ -56,10 +63,37 @@ func (g *Gateway) crowded(ctx context.Context, x *exchange, m *manifest.Manifest
 	if err != nil {
 		return nil, fmt.Errorf("list referrers of %s: %w", m.Subject.Digest, err)
 	}
-	if len(there)+arriving > maxReferrers {
-		return tooMuch("its subject has %d referrers, the most that are accepted", len(there)+arriving-1), nil
+	if len(there)+arriving.referrers > maxReferrers {
+		return tooMuch("its subject has %d referrers, the most that are accepted", len(there)+arriving.referrers-1), nil
+	}
+	if large(m) == 0 {
+		return oversized(m), nil
+	}
+	total := arriving.bytes
+	for _, d := range there {
+		one, err := g.fetch(ctx, x.re, Target{Repo: subject.Repo, Digest: d.Digest})
+		switch {
+		case errors.Is(err, upstream.ErrNotFound) || errors.Is(err, manifest.ErrInvalid):
+		case err != nil:
+			return nil, fmt.Errorf("read referrer %s: %w", d.Digest, err)
+		case one.Digest != m.Digest:
+			total += large(one)
+		}
+	}
+	if total > maxAttached {
+		return tooMuch("with it, %d bytes of attestations are attached to its subject, %d are accepted", total, maxAttached), nil
 	}
 	return oversized(m), nil
+}
+
+// large is how much of a manifest a verifier reads that is worth adding up.
+func large(m *manifest.Manifest) (total int64) {
+	for _, layer := range m.Layers {
+		if layer.Size > smallAttestation && (manifest.IsBundleType(layer.MediaType) || layer.MediaType == manifest.DSSE) {
+			total += min(layer.Size, maxAttestation+1) // no sum of a thousand overflows
+		}
+	}
+	return total
 }
 
 // judgeEntries says what speaks against the entries that a list of referrers has and did not have before: each must be there and
@@ -93,27 +127,35 @@ func misplaced(why string, args ...any) *policy.Reason {
 // arrivals are the referrers that are being pushed, by their subjects. The zero value is ready.
 type arrivals struct {
 	mu sync.Mutex // guards by
-	by map[policy.Subject]int
+	by map[policy.Subject]arriving
+}
+
+type arriving struct {
+	referrers int
+	bytes     int64 // of the large ones
 }
 
 // begin counts a referrer as being pushed until end is called.
-func (a *arrivals) begin(s policy.Subject) (end func()) {
+func (a *arrivals) begin(s policy.Subject, bytes int64) (end func()) {
+	a.add(s, 1, bytes)
+	return func() { a.add(s, -1, -bytes) }
+}
+
+func (a *arrivals) add(s policy.Subject, referrers int, bytes int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.by == nil {
-		a.by = map[policy.Subject]int{}
+		a.by = map[policy.Subject]arriving{}
 	}
-	a.by[s]++
-	return func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if a.by[s]--; a.by[s] == 0 {
-			delete(a.by, s)
-		}
+	one := a.by[s]
+	one.referrers, one.bytes = one.referrers+referrers, one.bytes+bytes
+	a.by[s] = one
+	if one.referrers == 0 {
+		delete(a.by, s)
 	}
 }
 
-func (a *arrivals) of(s policy.Subject) int {
+func (a *arrivals) of(s policy.Subject) arriving {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.by[s]

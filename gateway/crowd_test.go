@@ -26,30 +26,43 @@ func everyList(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Run("a registry without", func(t *testing.T) { test(t, newRig(t)) })
 }
 
+// gathering is a registry that tells nobody what is attached before so many have asked.
+type gathering struct {
+	http.Handler
+	all     int
+	arrived chan struct{}
+
+	mu    sync.Mutex // guards what follows
+	begun bool
+	asked int
+}
+
+// begin is when those who ask begin to count.
+func (g *gathering) begin() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.begun = true
+}
+
+func (g *gathering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.mu.Lock()
+	wait := g.begun && strings.Contains(r.URL.Path, "/referrers/") && g.asked < g.all
+	if wait {
+		if g.asked++; g.asked == g.all {
+			close(g.arrived)
+		}
+	}
+	g.mu.Unlock()
+	if wait {
+		<-g.arrived
+	}
+	g.Handler.ServeHTTP(w, r)
+}
+
 func TestThreat052_ReferrersThatComeAtOnceAreCountedTogether(t *testing.T) {
 	const all = 80
-	var (
-		mu      sync.Mutex
-		gate    bool
-		asked   int
-		arrived = make(chan struct{})
-	)
-	behind := newRegistryWithReferrers()
-	// Nobody learns how many there are before everybody asked.
-	r := newRigBefore(t, registryAt(t, "other", "", http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		mu.Lock()
-		wait := gate && strings.Contains(q.URL.Path, "/referrers/") && asked < all
-		if wait {
-			if asked++; asked == all {
-				close(arrived)
-			}
-		}
-		mu.Unlock()
-		if wait {
-			<-arrived
-		}
-		behind.ServeHTTP(w, q)
-	})))
+	g := &gathering{Handler: newRegistryWithReferrers(), all: all, arrived: make(chan struct{})}
+	r := newRigBefore(t, registryAt(t, "other", "", g))
 	im := newImage("65532", "x")
 	r.push("a", "v1", im)
 	var referrers []image
@@ -58,10 +71,8 @@ func TestThreat052_ReferrersThatComeAtOnceAreCountedTogether(t *testing.T) {
 		r.pushBlobs("a", referrer)
 		referrers = append(referrers, referrer)
 	}
-	mu.Lock()
-	gate = true
-	mu.Unlock()
 
+	g.begin()
 	var group sync.WaitGroup
 	for _, referrer := range referrers {
 		group.Go(func() { r.putManifest("a", referrer.digest.String(), referrer) })
@@ -188,4 +199,30 @@ func TestAReferrerIsTakenOffTheListBeforeItIsDeleted(t *testing.T) {
 	if n := r.referrers("a", im.digest); n != 1 {
 		t.Errorf("%d referrers, want the seal", n)
 	}
+}
+
+// A list with an image in it is no list of evidence any more, and takes what it lists with it all the same.
+func TestThreat051_AListIsNotDeletedWhateverElseIsInIt(t *testing.T) {
+	r := newRigBefore(t, registryAt(t, "other", "", registry.New(registry.Logger(log.New(io.Discard, "", 0)))))
+	im, other := newImage("65532", "x"), newImage("65532", "another")
+	r.push("a", "v1", im)
+	r.push("a", other.digest.String(), other)
+	tag, raw := r.listOf("a", im.digest, other)
+	list := image{manifest: raw, digest: digest.FromBytes(raw)}
+	r.bypass("a", tag, list)
+	before := r.referrers("a", im.digest)
+	for _, reference := range []string{tag, list.digest.String(), digest.SHA512.FromBytes(raw).String()} {
+		if a := r.send("DELETE", "/v2/a/manifests/"+reference, nil); a.status != http.StatusForbidden && a.status != http.StatusNotFound {
+			t.Errorf("%.20s: got %d %s", reference, a.status, a.body)
+		}
+	}
+	if n := r.referrers("a", im.digest); n != before || n == 0 {
+		t.Errorf("%d referrers are left of %d", n, before)
+	}
+
+	index := newIndex(im, other) // that lists nothing that refers to anything
+	if a := r.putManifest("a", "all", index); a.status != http.StatusCreated {
+		t.Fatal(a.status, string(a.body))
+	}
+	r.want(http.StatusAccepted, "DELETE", "/v2/a/manifests/"+index.digest.String(), nil)
 }

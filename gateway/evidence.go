@@ -162,6 +162,9 @@ func (g *Gateway) judgeEvidenceTag(ctx context.Context, x *exchange, m *manifest
 	if reason := oversized(m); reason != nil {
 		return reason, nil
 	}
+	if total := large(m); total > maxAttached {
+		return tooMuch("it has %d bytes of attestations, %d are accepted", total, maxAttached), nil
+	}
 	before, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Tag: x.t.Tag})
 	switch {
 	case errors.Is(err, upstream.ErrNotFound):

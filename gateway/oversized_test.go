@@ -3,8 +3,10 @@ package gateway_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -95,4 +97,101 @@ func TestThreat027_AShortRequestDoesNotMakeTheGatewayReadLargeBlobs(t *testing.T
 			}
 		}
 	}
+}
+
+// A verifier reads all that is attached, where a rule needs attestations. What takes it longer than it has refuses the image.
+func TestThreat070_MoreAttestationsThanAreReadInTimeAreNotAttached(t *testing.T) {
+	const bundle = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	content := append([]byte(`{"`), bytes.Repeat([]byte("x"), 33<<20)...)
+	attestation := func(im image, n int) image {
+		raw, err := json.Marshal(map[string]any{
+			"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest, "annotations": map[string]string{"n": fmt.Sprint(n)},
+			"config": describe(ocispec.MediaTypeEmptyJSON, []byte("{}")), "layers": []any{describe(bundle, content)},
+			"subject": describe(ocispec.MediaTypeImageManifest, im.manifest),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return image{raw, [][]byte{[]byte("{}"), content}, digest.FromBytes(raw)}
+	}
+	everyList(t, func(t *testing.T, r *rig) {
+		im := newImage("65532", "x")
+		r.push("a", "v1", im)
+		r.pushBlobs("a", attestation(im, 0))
+		for n, want := range []int{201, 201, 201, 403} { // of 128 MiB
+			one := attestation(im, n)
+			if a := r.putManifest("a", one.digest.String(), one); a.status != want || want == 403 && !strings.Contains(a.message(), "bytes of attestations") {
+				t.Errorf("the %dth: got %d %s, want %d", n+1, a.status, a.body, want)
+			}
+			if want == 201 { // again is no more than once
+				if a := r.putManifest("a", one.digest.String(), one); a.status != want {
+					t.Errorf("the %dth again: got %d %s", n+1, a.status, a.body)
+				}
+			}
+		}
+
+		var layers []any
+		for range 4 {
+			layers = append(layers, describe(manifest.DSSE, content))
+		}
+		tag := "sha256-" + im.digest.Encoded() + ".att"
+		for n, want := range map[int]int{4: 403, 3: 201} {
+			raw, err := json.Marshal(map[string]any{
+				"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest,
+				"config": describe(ocispec.MediaTypeEmptyJSON, []byte("{}")), "layers": layers[:n],
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a := r.putManifest("a", tag, image{manifest: raw}); a.status != want {
+				t.Errorf("%d under the .att tag: got %d %s, want %d", n, a.status, a.body, want)
+			}
+		}
+	})
+}
+
+// Many at once are as much as one after the other.
+func TestThreat070_AttestationsThatComeAtOnceAreAddedUp(t *testing.T) {
+	const all = 8
+	const bundle = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	content := append([]byte(`{"`), bytes.Repeat([]byte("x"), 33<<20)...)
+	g := &gathering{Handler: newRegistryWithReferrers(), all: all, arrived: make(chan struct{})}
+	r := newRigBefore(t, registryAt(t, "other", "", g))
+	im := newImage("65532", "x")
+	r.push("a", "v1", im)
+	r.pushBlobs("a", image{blobs: [][]byte{[]byte("{}"), content}})
+	g.begin()
+	var group sync.WaitGroup
+	var taken atomic.Int32
+	for n := range all {
+		raw, err := json.Marshal(map[string]any{
+			"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest, "annotations": map[string]string{"n": fmt.Sprint(n)},
+			"config": describe(ocispec.MediaTypeEmptyJSON, []byte("{}")), "layers": []any{describe(bundle, content)},
+			"subject": describe(ocispec.MediaTypeImageManifest, im.manifest),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		group.Go(func() {
+			if r.putManifest("a", digest.FromBytes(raw).String(), image{manifest: raw}).status == http.StatusCreated {
+				taken.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	if n := taken.Load(); n > 3 {
+		t.Errorf("%d were taken, of which 3 are accepted one after the other", n)
+	}
+}
+
+func TestThreat051_ALargeAttestationIsNotDeletedAsABlob(t *testing.T) {
+	r := newRig(t)
+	attestation := append([]byte(`{"payloadType":"application/vnd.in-toto+json","payload":"`), bytes.Repeat([]byte("A"), 5<<20)...)
+	layer := append([]byte{0x1f, 0x8b, 8, 0}, make([]byte, 5<<20)...)
+	r.pushBlobs("a", image{blobs: [][]byte{attestation, layer}})
+	blob := func(raw []byte) string { return "/v2/a/blobs/" + digest.FromBytes(raw).String() }
+	r.want(http.StatusForbidden, "DELETE", blob(attestation), nil)
+	r.want(http.StatusOK, "HEAD", blob(attestation), nil)
+	r.want(http.StatusAccepted, "DELETE", blob(layer), nil)
+	r.want(http.StatusNotFound, "DELETE", blob([]byte("nothing")), nil)
 }

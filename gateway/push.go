@@ -48,7 +48,7 @@ func (g *Gateway) pushManifest(x *exchange) error {
 		return g.refuseBeyondSigning(x, policy.Push)
 	}
 	if m.Subject != nil {
-		defer g.arrivals.begin(policy.Subject{Repo: x.t.Repo, Digest: m.Subject.Digest})()
+		defer g.arrivals.begin(policy.Subject{Repo: x.t.Repo, Digest: m.Subject.Digest}, large(m))()
 	}
 	if m.IsEvidence() {
 		return g.pushEvidence(ctx, x, m)

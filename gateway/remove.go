@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/gateway/ledger"
+	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
 )
@@ -59,6 +61,13 @@ func (g *Gateway) deleteManifest(x *exchange) error {
 	if evidence && len(m.Layers)+len(m.Manifests) > 0 {
 		return g.protect(x, "it is a signature or attestation")
 	}
+	list, err := g.isTagged(ctx, x, m)
+	if err != nil {
+		return err
+	}
+	if list {
+		return g.protect(x, "it lists what refers to an image")
+	}
 
 	verdict := x.rule.JudgePush(policy.Subject{Repo: x.t.Repo, Digest: m.Digest}, policy.Image{}, g.clock.now())
 	if err := g.enforce(x, ledger.Delete, m.Digest, judgement{verdict: verdict}); err != nil {
@@ -77,6 +86,33 @@ func (g *Gateway) deleteManifest(x *exchange) error {
 	}
 	x.w.WriteHeader(http.StatusAccepted)
 	return nil
+}
+
+// isTagged reports that an index is the list of what refers to something that it lists, whatever else it lists: somebody may
+// have put an image in it, or what is not there any more.
+func (g *Gateway) isTagged(ctx context.Context, x *exchange, m *manifest.Manifest) (bool, error) {
+	asked := map[digest.Digest]bool{}
+	for _, d := range m.Manifests {
+		entry, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Digest: d.Digest})
+		switch {
+		case errors.Is(err, upstream.ErrNotFound) || errors.Is(err, manifest.ErrInvalid):
+			continue
+		case err != nil:
+			return false, fmt.Errorf("read %s that is listed: %w", d.Digest, err)
+		case entry.Subject == nil || asked[entry.Subject.Digest]:
+			continue
+		}
+		subject := entry.Subject.Digest
+		asked[subject] = true
+		list, err := g.fetch(ctx, x.re, Target{Repo: x.t.Repo, Tag: subject.Algorithm().String() + "-" + subject.Encoded()})
+		switch {
+		case err == nil && list.Digest == m.Digest:
+			return true, nil
+		case err != nil && !errors.Is(err, upstream.ErrNotFound) && !errors.Is(err, manifest.ErrInvalid):
+			return false, fmt.Errorf("read the list of %s: %w", subject, err)
+		}
+	}
+	return false, nil
 }
 
 // unlist takes a manifest off the list of its subject's referrers.

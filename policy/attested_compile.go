@@ -34,7 +34,7 @@ func (q *requirement) compile(compiler *expressions, known Known, fault func(pat
 	if alias := KindOf(q.Predicate); alias != "" {
 		fault(".predicate", "write the short name %s, which stands for every version of it", alias)
 	} else if len(q.types) == 1 && q.types[0] == q.Predicate && (!predicateURI.MatchString(q.Predicate) || len(q.Predicate) > maxPredicateType) {
-		fault(".predicate", "%.80q is none of %s, and no URI", q.Predicate, strings.Join(PredicateAliases(), ", "))
+		fault(".predicate", "%.80q is none of %s, and no URI", q.Predicate, strings.Join(predicateAliases(), ", "))
 	}
 	if q.By == nil {
 		q.By = &SignedBy{} // met by nobody

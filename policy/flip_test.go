@@ -95,7 +95,7 @@ func allFlips() map[string]decisive {
 	signed := func(by SignedBy, change func(*SignedBy)) decisive {
 		return decisive{
 			doc: document(&PullDocument{SignedBy: &by}, nil), judge: pulled(twoSignatures()),
-			change: func(d *Document) { change(d.Pull.SignedBy) }, code: UntrustedSign,
+			change: func(d *Document) { change(d.Pull.SignedBy) }, code: Untrusted,
 		}
 	}
 	// attested flips a field of a demand for an attestation.

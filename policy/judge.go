@@ -79,7 +79,7 @@ func (r *Rule) signedBy(s Subject, ev Evidence, at time.Time) *Reason {
 	}
 
 	reason := Reason{
-		Code: UntrustedSign, Requirement: "signed_by " + words, Subject: s.Digest.String(),
+		Code: Untrusted, Requirement: "signed_by " + words, Subject: s.Digest.String(),
 	}
 	reason.Causes = ev.causes()
 	found := len(ev.Signatures) + len(ev.Rejected)

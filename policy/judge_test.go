@@ -394,7 +394,7 @@ func TestThreat087_OneSignerIsOneHoweverManyAuthoritiesAcceptHim(t *testing.T) {
 		if v.Admitted() != c.admitted {
 			t.Errorf("%s: admitted %v, %v", name, v.Admitted(), v.Reasons())
 		}
-		if !c.admitted && (v.Reasons()[0].Code != UntrustedSign || !strings.Contains(v.Reasons()[0].Why, "the same one")) {
+		if !c.admitted && (v.Reasons()[0].Code != Untrusted || !strings.Contains(v.Reasons()[0].Why, "the same one")) {
 			t.Errorf("%s: %v", name, v.Reasons())
 		}
 	}

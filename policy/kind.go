@@ -58,8 +58,8 @@ var aliases = []alias{
 	{"test-result", KindTests, []string{"https://in-toto.io/attestation/test-result/v0.1"}},
 }
 
-// PredicateAliases lists the short names of predicate types.
-func PredicateAliases() []string {
+// predicateAliases lists the short names of predicate types.
+func predicateAliases() []string {
 	names := make([]string, len(aliases))
 	for i, a := range aliases {
 		names[i] = a.name

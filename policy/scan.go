@@ -89,7 +89,11 @@ func (q *scanRule) judge(s Subject, name string, scan *Scan, at time.Time) (reas
 			"ask whoever keeps the gateway to update it")
 	}
 	if why := incomplete(scan); why != "" {
-		reason := q.reason(s, name, IncompleteScan, "the scan by "+name+" "+why, "make sure that the image carries the database of its package manager")
+		fix := "make sure that the image carries the database of its package manager"
+		if !scan.Counted && len(scan.Unmatched) == 0 { // no image makes this scanner tell
+			fix = "ask whoever keeps the gateway for a scanner that tells how many packages it sees, or for on_incomplete: warn"
+		}
+		reason := q.reason(s, name, IncompleteScan, "the scan by "+name+" "+why, fix)
 		if q.OnIncomplete == warn {
 			warnings = append(warnings, reason)
 		} else {

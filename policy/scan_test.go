@@ -132,6 +132,20 @@ func TestThreat152_WithoutAScanNothingIsClean(t *testing.T) {
 	}
 }
 
+// Whoever pushes cannot make a scanner count.
+func TestAScanThatIsIncompleteSaysWhoCanMendIt(t *testing.T) {
+	for packages, want := range map[int]string{0: "database of its package manager", -1: "on_incomplete: warn"} {
+		image := scanned()
+		scan := image.Scans["default"]
+		scan.Packages, scan.Counted, scan.Findings = packages, packages >= 0, nil
+		image.Scans["default"] = scan
+		reasons := judgeScan(t, scanning(), image).Reasons()
+		if len(reasons) != 1 || !strings.Contains(reasons[0].Fix, want) {
+			t.Errorf("%d packages: got %+v, want %q", packages, reasons, want)
+		}
+	}
+}
+
 func flawed() Image {
 	image := scanned()
 	image.Content.Flaws = []Flaw{{Why: "its tar cannot be read"}}

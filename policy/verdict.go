@@ -42,7 +42,7 @@ const (
 	PushClosed    Code = "PUSH_CLOSED"     // the rule has no push section
 	Unpinned      Code = "UNPINNED"        // a tag was asked for where only digests are served
 	Unsigned      Code = "UNSIGNED"        // no signature at all
-	UntrustedSign Code = "UNTRUSTED"       // signatures, but too few by the authorities that the rule wants
+	Untrusted     Code = "UNTRUSTED"       // signatures, but too few by the authorities that the rule wants
 	RunsAsRoot    Code = "RUNS_AS_ROOT"    // the container would run as root, or nobody can tell
 	TooLarge      Code = "IMAGE_TOO_LARGE" // more bytes than the rule allows
 	TooManyLayers Code = "TOO_MANY_LAYERS" // more layers than the rule allows

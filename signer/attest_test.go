@@ -314,3 +314,78 @@ func TestAnAttestationOfAnotherImageUnderTheTagIsNotOurs(t *testing.T) {
 		t.Errorf("%d layers, want the one that was moved there and ours", len(m.Layers))
 	}
 }
+
+// Signatures of one subject differ where a key signs one thing twice in different ways. However many there are, each may be the
+// one that somebody pinned.
+func TestThreat051_ASignatureIsNeverSuperseded(t *testing.T) {
+	key := newKey(t)
+	var all []said
+	for n := range 3 * maxKept {
+		s := said{by: key, created: fmt.Sprint(n)}
+		s.statement.PredicateType = signPredicate
+		all = append(all, s)
+	}
+	if old := superseded(all); len(old) > 0 {
+		t.Errorf("%d of %d signatures are superseded", len(old), len(all))
+	}
+}
+
+func TestThreat062_AStatementAboutMoreThanTheSubjectIsNotOurSeal(t *testing.T) {
+	key := newKey(t)
+	one, other := digest.FromString("one"), digest.FromString("other")
+	subject := func(d digest.Digest) string { return `{"digest":{"sha256":"` + d.Encoded() + `"}}` }
+	for subjects, want := range map[string]bool{
+		subject(one): true, subject(other): false, subject(one) + "," + subject(other): false, subject(other) + "," + subject(one): false, "": false,
+	} {
+		payload := []byte(`{"_type":"` + statementType + `","predicateType":"x","subject":[` + subjects + `]}`)
+		if s := read(key, payload, one); (s != nil) != want {
+			t.Errorf("about [%s]: %v, want %v", subjects, s != nil, want)
+		}
+	}
+}
+
+// What cannot be added to is found out before anything is written.
+func TestThreat049_ATagThatCannotBeAddedToLeavesNoTrace(t *testing.T) {
+	content := []byte("{}")
+	full := ocispec.Manifest{Config: describe(ocispec.MediaTypeImageConfig, content)}
+	full.SchemaVersion, full.MediaType = 2, ocispec.MediaTypeImageManifest
+	for range maxSignatures + 1 {
+		full.Layers = append(full.Layers, describe(manifest.SimpleSigning, content))
+	}
+	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
+	index.SchemaVersion = 2
+	for name, c := range map[string]struct {
+		document any
+		why      string
+	}{"one signature too many": {full, "layers"}, "an index": {index, "is an index"}, "nothing": {map[string]any{}, "is to be removed"}} {
+		t.Run(name, func(t *testing.T) {
+			store, key := newMemory(), newKey(t)
+			subject := push(t, store, "prod/app", "x")
+			if err := store.PutBlob(t.Context(), subject.Repo, full.Config, content); err != nil {
+				t.Fatal(err)
+			}
+			raw, err := json.Marshal(c.document)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mediaType := ocispec.MediaTypeImageManifest
+			if _, ok := c.document.(ocispec.Index); ok {
+				mediaType = ocispec.MediaTypeImageIndex
+			}
+			if err := store.PutManifest(t.Context(), subject.Repo, "sha256-"+subject.Digest.Encoded()+".sig", mediaType, raw); err != nil {
+				t.Fatal(err)
+			}
+			var written []string
+			store.fail = func(operation, what string) error {
+				if strings.HasPrefix(operation, "Put") || operation == "Attach" {
+					written = append(written, operation+" "+what)
+				}
+				return nil
+			}
+			_, err = NewSealer(key, store, []Format{Tag, Bundle}).Seal(t.Context(), subject, host+subject.Repo, []Statement{says(scanned, 0)})
+			if err == nil || !strings.Contains(err.Error(), c.why) || len(written) > 0 {
+				t.Errorf("got %v, and %q was written", err, written)
+			}
+		})
+	}
+}

@@ -14,7 +14,7 @@ const (
 	maxKept       = 3         // attestations of one type by one of our keys; older ones make room
 	minRSA        = 2048      // bits of an RSA modulus
 	maxSaid       = 500       // bytes of an error that a Fulcio, log or timestamp authority caused
-	maxEntry      = 1 << 20   // bytes of a log's answer: hashes, a certificate, and a proof of at most 64 hashes
+	maxAnswer     = 512 << 10 // bytes of an answer of a Fulcio, log or timestamp authority: certificates, hashes, a proof of at most 64
 
 	keylessTime = 30 * time.Second // for all that is asked to make one bundle without a key
 )

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 
@@ -269,7 +270,7 @@ func stampText(stamp []byte) string {
 }
 
 // straight is a transport whose requests end with a context, which sigstore-go's do not, and that follows nobody: a token
-// goes to the service that is configured. What is no answer is an error that says so.
+// goes to the service that is configured. What is no answer is an error that says so, and so is one that does not end.
 type straight struct{ ctx context.Context }
 
 func (s straight) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -281,7 +282,26 @@ func (s straight) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = resp.Body.Close()
 		return nil, fmt.Errorf("answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
+	resp.Body = &boundedBody{resp.Body, resp.StatusCode, maxAnswer}
 	return resp, nil
+}
+
+// boundedBody fails where an answer is longer than any that is meant.
+type boundedBody struct {
+	io.ReadCloser
+	status int
+	left   int
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if len(p) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= n; b.left < 0 {
+		return 0, fmt.Errorf("answered %d with more than %d KiB", b.status, maxAnswer>>10)
+	}
+	return n, err
 }
 
 // discreet bounds what a service says in an error, and withholds all of it where it says a part of the token.

@@ -158,6 +158,26 @@ func TestThreat155_AFulcioThatDoesNotVouchLeavesNothingAndARetryCompletes(t *tes
 	refuse := func(status int, body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status); _, _ = io.WriteString(w, body) }
 	}
+	endless := func(status int) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.WriteHeader(status)
+			for r.Context().Err() == nil {
+				if _, err := io.WriteString(w, strings.Repeat(" ", 64<<10)); err != nil {
+					return
+				}
+			}
+		}
+	}
+	apart := func(path string, answer http.HandlerFunc) http.HandlerFunc { // all but one path is Fulcio's
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == path {
+				answer(w, r)
+				return
+			}
+			fulcio.certify(w, r)
+		}
+	}
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("followed to somebody else") }))
 	defer elsewhere.Close()
 	other := newCertifier(t)
@@ -166,11 +186,30 @@ func TestThreat155_AFulcioThatDoesNotVouchLeavesNothingAndARetryCompletes(t *tes
 		change func(*KeylessOptions)
 		want   string
 	}{
-		"down":             {refuse(http.StatusServiceUnavailable, ""), nil, "503"},
-		"another's token":  {refuse(http.StatusUnauthorized, "who are you?"), nil, "who are you?"},
-		"too much to say":  {refuse(http.StatusBadRequest, strings.Repeat("x", 1<<20)), nil, "400"},
-		"repeats secrets":  {refuse(http.StatusBadRequest, "bad: "+anIdentityToken), nil, "withheld"},
-		"elsewhere":        {http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect).ServeHTTP, nil, "307"},
+		"down":            {refuse(http.StatusServiceUnavailable, ""), nil, "503"},
+		"another's token": {refuse(http.StatusUnauthorized, "who are you?"), nil, "who are you?"},
+		"too much to say": {refuse(http.StatusBadRequest, strings.Repeat("x", 1<<20)), nil, "400"},
+		"repeats secrets": {refuse(http.StatusBadRequest, "bad: "+anIdentityToken), nil, "withheld"},
+		"elsewhere":       {http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect).ServeHTTP, nil, "307"},
+		"without an end":  {endless(http.StatusOK), nil, "answered 200 with more than 512 KiB"},
+		"a log without an end": {apart("/api/v2/log/entries", endless(http.StatusCreated)), func(o *KeylessOptions) {
+			o.Rekor, o.RekorVersion = fulcio.url, 2
+		}, "answered 201 with more than 512 KiB"},
+		"a log of version 1 without an end": {apart("/api/v1/log/entries", endless(http.StatusCreated)), func(o *KeylessOptions) {
+			o.Rekor, o.RekorVersion = fulcio.url, 1
+		}, "answered 201 with more than 512 KiB"},
+		"a log that is elsewhere": {apart("/api/v2/log/entries", http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect).ServeHTTP), func(o *KeylessOptions) {
+			o.Rekor, o.RekorVersion = fulcio.url, 2
+		}, "307"},
+		"a log that refuses": {apart("/api/v2/log/entries", refuse(http.StatusBadRequest, "not of ours")), func(o *KeylessOptions) {
+			o.Rekor, o.RekorVersion = fulcio.url, 2
+		}, "answered 400: not of ours"},
+		"a log with nothing to say": {apart("/api/v2/log/entries", refuse(http.StatusCreated, "")), func(o *KeylessOptions) {
+			o.Rekor, o.RekorVersion = fulcio.url, 2
+		}, "read the transparency log's answer"},
+		"a time without an end": {apart("/timestamp", endless(http.StatusCreated)), func(o *KeylessOptions) {
+			o.Timestamps = []string{fulcio.url + "/timestamp"}
+		}, "answered 201 with more than 512 KiB"},
 		"another identity": {fulcio.certify, func(o *KeylessOptions) { o.Proof = other }, "not one of the identity that is configured"},
 		"no token": {fulcio.certify, func(o *KeylessOptions) {
 			o.Token = func() (string, error) { return "", errors.New("no such file") }
@@ -178,13 +217,7 @@ func TestThreat155_AFulcioThatDoesNotVouchLeavesNothingAndARetryCompletes(t *tes
 		"an empty token": {fulcio.certify, func(o *KeylessOptions) {
 			o.Token = func() (string, error) { return "", nil }
 		}, "IDToken"},
-		"nobody says the time": {func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/timestamp" {
-				w.WriteHeader(http.StatusBadGateway)
-				return
-			}
-			fulcio.certify(w, r)
-		}, func(o *KeylessOptions) { o.Timestamps = []string{fulcio.url + "/timestamp"} }, "502"},
+		"nobody says the time": {apart("/timestamp", refuse(http.StatusBadGateway, "")), func(o *KeylessOptions) { o.Timestamps = []string{fulcio.url + "/timestamp"} }, "502"},
 	} {
 		fulcio.answers(c.answer)
 		both := Join(NewSealer(key, store, nil), NewSealer(fulcio.signer(c.change), store, nil))

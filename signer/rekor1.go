@@ -1,19 +1,14 @@
 package signer
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
 
 	"github.com/go-openapi/strfmt"
 	"github.com/sigstore/rekor/pkg/generated/client/entries"
 	"github.com/sigstore/rekor/pkg/generated/models"
-	"github.com/sigstore/sigstore-go/pkg/sign"
 )
 
 // rekor1 asks a transparency log of version 1 to take an entry, by its API
@@ -24,15 +19,6 @@ type rekor1 struct {
 	client *http.Client
 }
 
-// newLog is a log of version 1 or 2 whose requests end with the context.
-func newLog(ctx context.Context, url string, version int) sign.Transparency {
-	if version == 1 {
-		asked := &rekor1{strings.TrimSuffix(url, "/") + "/api/v1/log/entries", &http.Client{Transport: straight{ctx}}}
-		return sign.NewRekor(&sign.RekorOptions{Client: asked, Version: 1})
-	}
-	return sign.NewRekor(&sign.RekorOptions{BaseURL: url, Version: 2})
-}
-
 // CreateLogEntry has the log take an entry. It answers with an entry that has a promise and a proof; whether they hold is for
 // who verifies the bundle.
 func (l *rekor1) CreateLogEntry(params *entries.CreateLogEntryParams, _ ...entries.ClientOption) (*entries.CreateLogEntryCreated, error) {
@@ -40,20 +26,9 @@ func (l *rekor1) CreateLogEntry(params *entries.CreateLogEntryParams, _ ...entri
 	if err != nil {
 		return nil, fmt.Errorf("propose a log entry: %w", err)
 	}
-	resp, err := l.client.Post(l.url, "application/json", bytes.NewReader(proposed))
+	raw, err := propose(l.client, l.url, proposed)
 	if err != nil {
-		return nil, fmt.Errorf("ask the transparency log: %w", err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxEntry+1))
-	if err != nil {
-		return nil, fmt.Errorf("read the transparency log's answer: %w", err)
-	}
-	switch {
-	case resp.StatusCode != http.StatusCreated:
-		return nil, fmt.Errorf("the transparency log answered %d: %s", resp.StatusCode, raw[:min(len(raw), maxSaid)])
-	case len(raw) > maxEntry:
-		return nil, fmt.Errorf("the transparency log's answer is larger than %d bytes", maxEntry)
+		return nil, err
 	}
 
 	var all models.LogEntry

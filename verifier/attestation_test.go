@@ -64,7 +64,7 @@ func places(t testing.TB, s policy.Subject) map[string]func(m *memory, payload [
 		},
 		"in a bundle": func(m *memory, payload []byte, by signer) {
 			m.refer(t, s, newBundle(t, by, payload).json(t), func(doc *ocispec.Manifest) {
-				doc.Annotations = map[string]string{predicateAnnotation: signPredicate}
+				doc.Annotations = map[string]string{predicateAnnotation: SignaturePredicate}
 			})
 		},
 	}
@@ -105,7 +105,7 @@ func TestWhatAnAuthorityAttestedIsProvenInBothPlaces(t *testing.T) {
 			"a review that is null":            {attest(s.Digest, reviewType, `null`), ci, "", "cannot be read", true},
 			"a type that is not needed":        {attest(s.Digest, "https://spdx.dev/Document", `{}`), ci, "", "", false},
 			"a type with a tail":               {attest(s.Digest, reviewType+"evil", aReview), ci, "", "", false},
-			"a signature":                      {statementFor(s.Digest, signPredicate), ci, "", "", false},
+			"a signature":                      {statementFor(s.Digest, SignaturePredicate), ci, "", "", false},
 			"by a stranger":                    {attest(s.Digest, reviewType, aReview), stranger, "", "an attestation by an unknown key", false},
 			"for another image":                {attest(other, reviewType, aReview), ci, "", "an attestation that is for another image", false},
 			"for an image by sha512 too":       {[]byte(strings.Replace(string(attest(s.Digest, reviewType, aReview)), `"sha256":`, `"sha512":"aa","sha256":`, 1)), ci, "", "names the image by sha512 too", false},

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// signPredicate is the predicate type by which a statement says that it is a signature.
-const signPredicate = "https://sigstore.dev/cosign/sign/v1"
+// SignaturePredicate is the predicate type by which a statement says that it is a signature.
+const SignaturePredicate = "https://sigstore.dev/cosign/sign/v1"
 
 // predicateAnnotation is where cosign repeats the predicate type on the manifest around a bundle. It is a claim.
 const predicateAnnotation = "dev.sigstore.bundle.predicateType"
@@ -145,7 +145,7 @@ func bundleLayer(s policy.Subject, m *manifest.Manifest, limit int64) (*ocispec.
 		return nil, fmt.Errorf("%w: a bundle of %d bytes, at most %d are read", errTooLarge, layer.Size, limit)
 	}
 	if layer.Size > limit {
-		if claimed := m.Annotations[predicateAnnotation]; claimed != "" && claimed != signPredicate {
+		if claimed := m.Annotations[predicateAnnotation]; claimed != "" && claimed != SignaturePredicate {
 			return nil, nil // a large attestation, it says: not opening it can only leave a signature out
 		}
 		return nil, fmt.Errorf("a bundle of %d bytes, at most %d are read", layer.Size, limit)
@@ -189,10 +189,10 @@ func (v *Verifier) statement(
 	if err := st.checkForm(); err != nil {
 		return rejectedAs(StatementInvalid, evidence, "%v", err), claimed
 	}
-	if st.PredicateType != signPredicate {
+	if st.PredicateType != SignaturePredicate {
 		// An attestation is no signature.
 		f := v.attestation(s, evidence, payload, check)
-		if claimed == signPredicate && len(f.attestations)+len(f.rejected) == 0 {
+		if claimed == SignaturePredicate && len(f.attestations)+len(f.rejected) == 0 {
 			f = rejectedAs(NotASignature, evidence, "what says to be a signature and is an attestation of type %.80q", st.PredicateType)
 		}
 		return f, st.PredicateType

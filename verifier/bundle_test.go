@@ -60,7 +60,7 @@ func TestHintsAndKeyIDsNeitherHelpNorHinder(t *testing.T) {
 		for _, id := range []string{"", "another key", gateway.Fingerprint()} {
 			m, s := newMemory(), aSubject()
 			for _, by := range []signer{key, stranger} {
-				b := newBundle(t, by, statementFor(s.Digest, signPredicate))
+				b := newBundle(t, by, statementFor(s.Digest, SignaturePredicate))
 				b.material = map[string]any{"publicKey": map[string]any{"hint": hint}}
 				b.signatures[0]["keyid"] = id
 				m.refer(t, s, b.json(t), nil)
@@ -74,12 +74,12 @@ func TestThreat063_OnlyTheSignPredicateMakesASignatureWhoeverSigned(t *testing.T
 	s, key := aSubject(), newSigner(t)
 	for _, predicate := range []string{
 		"https://spdx.dev/Document", "https://slsa.dev/provenance/v1", "https://cosign.sigstore.dev/attestation/vuln/v1",
-		signPredicate + "/", signPredicate + "x", strings.ToUpper(signPredicate), strings.TrimPrefix(signPredicate, "https://"),
-		"https://sigstore.dev/cosign/sign/v2", " " + signPredicate,
+		SignaturePredicate + "/", SignaturePredicate + "x", strings.ToUpper(SignaturePredicate), strings.TrimPrefix(SignaturePredicate, "https://"),
+		"https://sigstore.dev/cosign/sign/v2", " " + SignaturePredicate,
 	} {
 		m := newMemory()
 		m.refer(t, s, newBundle(t, key, statementFor(s.Digest, predicate)).json(t), func(doc *ocispec.Manifest) {
-			doc.Annotations = map[string]string{predicateAnnotation: signPredicate} // the claim does not make it one
+			doc.Annotations = map[string]string{predicateAnnotation: SignaturePredicate} // the claim does not make it one
 		})
 		ev := verified(t, newVerifier(t, m, key.authority(t, "gateway")), s)
 		if len(ev.Signatures) != 0 || len(ev.Rejected) != 1 || ev.Rejected[0].Code != string(NotASignature) {
@@ -118,7 +118,7 @@ func TestThreat061And062_StatementsOfAnotherFormOrSubjectDoNotCount(t *testing.T
 		"something behind it":                  {`"predicate":{}}`, `"predicate":{}}{}`, "after top-level value"},
 	} {
 		m, key := newMemory(), newSigner(t)
-		whole := string(statementFor(s.Digest, signPredicate))
+		whole := string(statementFor(s.Digest, SignaturePredicate))
 		payload := []byte(strings.ReplaceAll(whole, c.change, c.to))
 		if string(payload) == whole {
 			t.Fatalf("%s: changes nothing", name)
@@ -133,7 +133,7 @@ func TestThreat061And062_StatementsOfAnotherFormOrSubjectDoNotCount(t *testing.T
 func TestThreat061_BothVersionsOfTheStatementAreRead(t *testing.T) {
 	for _, version := range statementTypes {
 		m, s, key := newMemory(), aSubject(), newSigner(t)
-		payload := strings.Replace(string(statementFor(s.Digest, signPredicate)), statementTypes[0], version, 1)
+		payload := strings.Replace(string(statementFor(s.Digest, SignaturePredicate)), statementTypes[0], version, 1)
 		m.refer(t, s, newBundle(t, key, []byte(payload)).json(t), nil)
 		wantSigners(t, verified(t, newVerifier(t, m, key.authority(t, "gateway")), s), "gateway", 0, "")
 	}
@@ -141,7 +141,7 @@ func TestThreat061_BothVersionsOfTheStatementAreRead(t *testing.T) {
 
 func TestThreat062_AStatementMayNameOtherImagesToo(t *testing.T) {
 	m, s, key := newMemory(), aSubject(), newSigner(t)
-	payload := strings.Replace(string(statementFor(s.Digest, signPredicate)), `"subject":[`,
+	payload := strings.Replace(string(statementFor(s.Digest, SignaturePredicate)), `"subject":[`,
 		`"subject":[{"name":"x","digest":{"sha256":"`+digest.FromString("x").Encoded()+`"}},`, 1)
 	m.refer(t, s, newBundle(t, key, []byte(payload)).json(t), nil)
 	wantSigners(t, verified(t, newVerifier(t, m, key.authority(t, "gateway")), s), "gateway", 0, "")
@@ -149,7 +149,7 @@ func TestThreat062_AStatementMayNameOtherImagesToo(t *testing.T) {
 
 func TestThreat059And060_BundlesOfAnotherFormDoNotCount(t *testing.T) {
 	s, key, other := aSubject(), newSigner(t), newSigner(t)
-	good := func() bundleOf { return newBundle(t, key, statementFor(s.Digest, signPredicate)) }
+	good := func() bundleOf { return newBundle(t, key, statementFor(s.Digest, SignaturePredicate)) }
 	sig := func(by signer, payloadType string, payload []byte) []map[string]any {
 		return []map[string]any{{"sig": by.sign(t, pae(payloadType, payload))}}
 	}
@@ -183,7 +183,7 @@ func TestThreat059And060_BundlesOfAnotherFormDoNotCount(t *testing.T) {
 			b.signatures = sig(key, b.payloadType, b.payload)
 		}, "without an in-toto statement"},
 		"the signature of another payload": {func(b *bundleOf) {
-			b.signatures = sig(key, inTotoPayload, statementFor(digest.FromString("x"), signPredicate))
+			b.signatures = sig(key, inTotoPayload, statementFor(digest.FromString("x"), SignaturePredicate))
 		}, "unknown key"},
 		"another payload type, signed": {func(b *bundleOf) {
 			b.payloadType = "application/json"
@@ -231,7 +231,7 @@ func TestThreat059And060_BundlesOfAnotherFormDoNotCount(t *testing.T) {
 func TestLogEntriesOfOtherKindsMakeABundleUnreadable(t *testing.T) {
 	s, key := aSubject(), newSigner(t)
 	for _, kind := range []string{"cose", "jar", "apk", "rpm", "helm", "alpine", "tuf", "rfc3161", "", "x"} {
-		b := newBundle(t, key, statementFor(s.Digest, signPredicate))
+		b := newBundle(t, key, statementFor(s.Digest, SignaturePredicate))
 		b.material["tlogEntries"] = []any{map[string]any{
 			"logIndex": "1", "logId": map[string]any{"keyId": "eA=="}, "integratedTime": "1700000000",
 			"kindVersion":      map[string]any{"kind": kind, "version": "0.0.1"},
@@ -265,7 +265,7 @@ func TestACertificateAroundATrustedKeyIsNotTheKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, s, key := newMemory(), aSubject(), signerOf(t, private, crypto.SHA256)
-	b := newBundle(t, key, statementFor(s.Digest, signPredicate))
+	b := newBundle(t, key, statementFor(s.Digest, SignaturePredicate))
 	b.material = certificateOf(string(der))
 	m.refer(t, s, b.json(t), nil)
 	wantSigners(t, verified(t, newVerifier(t, m, key.authority(t, "gateway")), s), "", 1, "a signature by an unknown key")
@@ -274,7 +274,7 @@ func TestACertificateAroundATrustedKeyIsNotTheKey(t *testing.T) {
 // One bit of anything: what still verifies says the same, byte for byte.
 func TestWithOneBitChangedABundleIsRefusedOrTheSame(t *testing.T) {
 	s, key := aSubject(), newSigner(t)
-	payload := statementFor(s.Digest, signPredicate)
+	payload := statementFor(s.Digest, SignaturePredicate)
 	good := newBundle(t, key, payload).json(t)
 	gateway := key.authority(t, "gateway")
 	for at := range good {

@@ -41,6 +41,3 @@ func claimedByCertificate(leaf *x509.Certificate) string {
 	}
 	return signerName(summary)
 }
-
-// SignaturePredicate is the predicate type of a statement that is a signature.
-const SignaturePredicate = signPredicate

@@ -279,7 +279,7 @@ func TestAMessagesDigestIsAHintThatMustBeRight(t *testing.T) {
 
 func TestWhatIsNoBundleIsMalformed(t *testing.T) {
 	key := newSigner(t)
-	b := newBundle(t, key, statementFor(digest.FromString("x"), signPredicate))
+	b := newBundle(t, key, statementFor(digest.FromString("x"), SignaturePredicate))
 	b.mediaType = "application/vnd.dev.sigstore.bundle.v0.4+json"
 	for _, raw := range []string{"", "null", "{}", "[]", "<html>", `{"mediaType":"x"}`, string(b.json(t)), `{"dsseEnvelope":{}}`} {
 		wantFailure(t, Detached{Bundle: []byte(raw), Key: &Key{Public: key.pub}, Artifact: fileArtifact(t, "x")}, BundleMalformed)
@@ -287,7 +287,7 @@ func TestWhatIsNoBundleIsMalformed(t *testing.T) {
 	wantFailure(t, Detached{Bundle: bytes.Repeat([]byte(" "), MaxBundleFile+1), Key: &Key{Public: key.pub}, Artifact: fileArtifact(t, "x")}, BundleMalformed)
 
 	// GHSA-cq38-jh5f-37mq: entries and timestamps have an end.
-	b = newBundle(t, key, statementFor(digest.FromString("x"), signPredicate))
+	b = newBundle(t, key, statementFor(digest.FromString("x"), SignaturePredicate))
 	b.material["tlogEntries"] = many(33)
 	if _, err := (Detached{Bundle: b.json(t), Key: &Key{Public: key.pub}, Artifact: fileArtifact(t, "x")}).Verify(); err == nil {
 		t.Error("33 log entries verify")
@@ -296,7 +296,7 @@ func TestWhatIsNoBundleIsMalformed(t *testing.T) {
 
 func TestAQuestionThatCannotBeAskedIsNoFailure(t *testing.T) {
 	s, key, id := newSigstore(t), newSigner(t), testIdentity()
-	raw := newBundle(t, key, statementFor(digest.FromString("x"), signPredicate)).json(t)
+	raw := newBundle(t, key, statementFor(digest.FromString("x"), SignaturePredicate)).json(t)
 	for name, d := range map[string]Detached{
 		"nobody":             {},
 		"a key and a person": {Key: &Key{Public: key.pub}, Identity: &id, Root: s.trust(t, nil)},

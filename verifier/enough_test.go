@@ -43,7 +43,7 @@ func kinds(m *memory) (counted string) {
 func TestWhatIsEnoughEndsTheSearch(t *testing.T) {
 	s, ci, release, stranger := aSubject(), newSigner(t), newSigner(t), newSigner(t)
 	bundle := func(m *memory, by signer) {
-		m.refer(t, s, newBundle(t, by, statementFor(s.Digest, signPredicate)).json(t), nil)
+		m.refer(t, s, newBundle(t, by, statementFor(s.Digest, SignaturePredicate)).json(t), nil)
 	}
 	for name, c := range map[string]struct {
 		attach func(*memory)
@@ -81,7 +81,7 @@ func TestWhatIsNotEnoughIsLookedForEverywhere(t *testing.T) {
 		"two bundles":   func(m *memory) { attachBundle(t, m, s, ci); attachBundle(t, m, s, stranger) },
 		"junk":          func(m *memory) { m.refer(t, s, []byte("junk"), nil); m.signTag(t, s, ci) },
 		"for another": func(m *memory) {
-			m.refer(t, s, newBundle(t, ci, statementFor(digest.FromString("x"), signPredicate)).json(t), nil)
+			m.refer(t, s, newBundle(t, ci, statementFor(digest.FromString("x"), SignaturePredicate)).json(t), nil)
 		},
 	} {
 		m := newMemory()
@@ -96,7 +96,7 @@ func TestWhatIsNotEnoughIsLookedForEverywhere(t *testing.T) {
 }
 
 func attachBundle(t testing.TB, m *memory, s policy.Subject, by signer) {
-	m.refer(t, s, newBundle(t, by, statementFor(s.Digest, signPredicate)).json(t), nil)
+	m.refer(t, s, newBundle(t, by, statementFor(s.Digest, SignaturePredicate)).json(t), nil)
 }
 
 func TestThreat068_WhereAttestationsAreNeededNothingIsEnough(t *testing.T) {

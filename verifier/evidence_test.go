@@ -154,7 +154,7 @@ func (m *memory) refer(t testing.TB, s policy.Subject, raw []byte, change func(*
 
 func (m *memory) signBundle(t testing.TB, s policy.Subject, by signer) ocispec.Descriptor {
 	t.Helper()
-	return m.refer(t, s, newBundle(t, by, statementFor(s.Digest, signPredicate)).json(t), nil)
+	return m.refer(t, s, newBundle(t, by, statementFor(s.Digest, SignaturePredicate)).json(t), nil)
 }
 
 // signers are the names of who is proven to have signed, each as often as it is listed.

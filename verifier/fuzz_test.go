@@ -88,7 +88,7 @@ func FuzzSignedPayload(f *testing.F) {
 func FuzzBundle(f *testing.F) {
 	s, key := aSubject(), newSigner(f)
 	v := newVerifier(f, newMemory(), key.authority(f, "gateway"))
-	payload := statementFor(s.Digest, signPredicate)
+	payload := statementFor(s.Digest, SignaturePredicate)
 	good := newBundle(f, key, payload)
 	f.Add(good.json(f))
 	good.material = certificateOf("junk")
@@ -106,7 +106,7 @@ func FuzzBundle(f *testing.F) {
 		if len(raw) > MaxBundleBytes {
 			return
 		}
-		ev := v.bundle(s, digest.FromBytes(raw), raw, signPredicate)
+		ev := v.bundle(s, digest.FromBytes(raw), raw, SignaturePredicate)
 		if len(ev.signatures) == 0 {
 			return
 		}

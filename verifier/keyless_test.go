@@ -343,7 +343,7 @@ func TestAnInclusionProofSaysNoTime(t *testing.T) {
 func TestRekor2EntriesNeedATimestamp(t *testing.T) {
 	s := newSigstore(t)
 	subject := aSubject()
-	made, err := s.virtual.AttestAtTimeHashedRekordV2("dev@acme.example", testIssuer, statementFor(subject.Digest, signPredicate), time.Now())
+	made, err := s.virtual.AttestAtTimeHashedRekordV2("dev@acme.example", testIssuer, statementFor(subject.Digest, SignaturePredicate), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,7 +356,7 @@ func TestRekor2EntriesNeedATimestamp(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := sealed{
-		version: "0.3", certificate: content.Certificate(), payload: statementFor(subject.Digest, signPredicate),
+		version: "0.3", certificate: content.Certificate(), payload: statementFor(subject.Digest, SignaturePredicate),
 		sig: sig.Signature(), stamp: stamps[0],
 	}
 	write := func(d sealed) []byte {

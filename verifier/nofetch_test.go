@@ -30,7 +30,7 @@ func TestNothingThatAnInputNamesIsFetched(t *testing.T) {
 	subject := aSubject()
 	statement := strings.Replace(string(attest(subject.Digest, reviewType, fmt.Sprintf(`{"uri":%q}`, at))), `"name":"x"`,
 		fmt.Sprintf(`"name":%q,"uri":%q,"downloadLocation":%q`, at, at, at), 1)
-	signature, payload := s.attest(t, by, statementFor(subject.Digest, signPredicate)), s.attest(t, by, []byte(statement))
+	signature, payload := s.attest(t, by, statementFor(subject.Digest, SignaturePredicate)), s.attest(t, by, []byte(statement))
 	keyed := newBundle(t, newSigner(t), []byte(statement))
 	keyed.material = map[string]any{"publicKey": map[string]any{"hint": at}}
 

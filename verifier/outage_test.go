@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -345,3 +346,25 @@ func TestThreat128_TheCacheForgetsWhenWhatIsProvenEnds(t *testing.T) {
 type proverFunc func() policy.Evidence
 
 func (f proverFunc) Verify(context.Context, policy.Subject) (policy.Evidence, error) { return f(), nil }
+
+// What was kept is bytes that somebody may have changed: under a digest that is not theirs they are nothing.
+func TestThreat132_RememberedBytesOfAnotherDigestAreNotTakenForATags(t *testing.T) {
+	v, m, s, past := bridged(t, "cosign-v2.json")
+	verified(t, v, s)
+	k := past.kept[s]
+	var told testimony
+	if err := json.Unmarshal(k.raw, &told); err != nil {
+		t.Fatal(err)
+	}
+	d := told.Tags[signatureTag(s)]
+	doc := told.Content[d]
+	doc.Raw = append([]byte(" "), doc.Raw...) // a manifest all the same
+	told.Content[d] = doc
+	raw, err := json.Marshal(told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	past.kept[s] = kept{k.at, raw}
+	m.before = fails(errOut{}, "")
+	wantUndecided(t, v, s, "with other bytes under the tag's digest")
+}

@@ -38,7 +38,7 @@ func TestThreat056_AReferrerOfAnotherSubjectDoesNotCount(t *testing.T) {
 		}, "gateway", 0, ""},
 	} {
 		m := newMemory()
-		m.refer(t, s, newBundle(t, key, statementFor(s.Digest, signPredicate)).json(t), c.change)
+		m.refer(t, s, newBundle(t, key, statementFor(s.Digest, SignaturePredicate)).json(t), c.change)
 		t.Run(name, func(t *testing.T) {
 			wantSigners(t, verified(t, newVerifier(t, m, key.authority(t, "gateway")), s), c.want, c.rejected, c.why)
 		})
@@ -99,9 +99,9 @@ func TestThreat049_MoreReferrersThanAreReadAreNotReadAtAll(t *testing.T) {
 
 func TestBundlesAreBounded(t *testing.T) {
 	s, key := aSubject(), newSigner(t)
-	short := newBundle(t, key, statementFor(s.Digest, signPredicate)).json(t)
+	short := newBundle(t, key, statementFor(s.Digest, SignaturePredicate)).json(t)
 	for size, want := range map[int]string{MaxBundleBytes: "gateway", MaxBundleBytes + 1: ""} {
-		for _, claim := range []string{"", signPredicate, "https://spdx.dev/Document"} {
+		for _, claim := range []string{"", SignaturePredicate, "https://spdx.dev/Document"} {
 			m := newMemory()
 			raw := append(append([]byte{}, short...), strings.Repeat(" ", size-len(short))...)
 			m.refer(t, s, raw, func(doc *ocispec.Manifest) { doc.Annotations = map[string]string{predicateAnnotation: claim} })
@@ -122,7 +122,7 @@ func TestBundlesAreBounded(t *testing.T) {
 
 func TestStatementsAreBounded(t *testing.T) {
 	s, key := aSubject(), newSigner(t)
-	short := statementFor(s.Digest, signPredicate)
+	short := statementFor(s.Digest, SignaturePredicate)
 	for size, want := range map[int]string{MaxPayloadBytes: "gateway", MaxPayloadBytes + 1: ""} {
 		m := newMemory()
 		payload := append(append([]byte{}, short...), strings.Repeat(" ", size-len(short))...)

@@ -135,7 +135,7 @@ func (s *sigstore) tag(t testing.TB, m *memory, subject policy.Subject, all ...s
 // signed is cosign's signature for a subject by somebody with a certificate, in both formats.
 func (s *sigstore) signed(t testing.TB, by holder, subject policy.Subject) (tag, bundle sealed) {
 	t.Helper()
-	return s.sign(t, by, payloadFor(subject, "registry.example/"+subject.Repo)), s.attest(t, by, statementFor(subject.Digest, signPredicate))
+	return s.sign(t, by, payloadFor(subject, "registry.example/"+subject.Repo)), s.attest(t, by, statementFor(subject.Digest, SignaturePredicate))
 }
 
 // inBothFormats attaches a signature in either format, changed alike, and checks who is proven to have signed.

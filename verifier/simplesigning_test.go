@@ -314,9 +314,9 @@ func TestWhatDoesNotCountHasACode(t *testing.T) {
 	}
 	for code, raw := range map[FailureCode][]byte{
 		BundleMalformed:  []byte("junk"),
-		ArtifactMismatch: newBundle(t, key, statementFor(other.Digest, signPredicate)).json(t),
+		ArtifactMismatch: newBundle(t, key, statementFor(other.Digest, SignaturePredicate)).json(t),
 		StatementInvalid: newBundle(t, key, []byte("{}")).json(t),
-		SignatureInvalid: newBundle(t, newSigner(t), statementFor(s.Digest, signPredicate)).json(t),
+		SignatureInvalid: newBundle(t, newSigner(t), statementFor(s.Digest, SignaturePredicate)).json(t),
 	} {
 		m := newMemory()
 		m.refer(t, s, raw, nil)

@@ -43,7 +43,7 @@ func TestThreat085_OneLogAndOneTimestampAuthorityAreOneHoweverOftenTheyAreCounte
 		})
 	})
 	subject, by := aSubject(), s.holder(t, nil)
-	signature := s.attest(t, by, statementFor(subject.Digest, signPredicate))
+	signature := s.attest(t, by, statementFor(subject.Digest, SignaturePredicate))
 	signature.version = "0.1"
 	body := dsseRekord(signature.payload, signature.sig, pemCertificates(by.certificate))
 

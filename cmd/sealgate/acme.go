@@ -71,15 +71,15 @@ func (v *validator) acme(c *Config) {
 
 const acmeTimeout = time.Minute // for one request to the authority
 
-// issuer gets certificates for the listener from an authority, and renews them. It is safe for concurrent use. A nil issuer
+// acmeIssuer gets certificates for the listener from an authority, and renews them. It is safe for concurrent use. A nil issuer
 // gets none.
-type issuer struct {
+type acmeIssuer struct {
 	domains []string
 	manager *autocert.Manager
 }
 
-// openIssuer returns nil where the configuration names no authority.
-func openIssuer(c *Config) (*issuer, error) {
+// openACMEIssuer returns nil where the configuration names no authority.
+func openACMEIssuer(c *Config) (*acmeIssuer, error) {
 	a := c.Listen.ACME
 	if a == nil {
 		return nil, nil
@@ -99,7 +99,7 @@ func openIssuer(c *Config) (*issuer, error) {
 			TLSHandshakeTimeout: acmeTimeout, ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute,
 		}},
 	}
-	return &issuer{a.Domains, &autocert.Manager{
+	return &acmeIssuer{a.Domains, &autocert.Manager{
 		Prompt:     autocert.AcceptTOS,                                            // as accept_terms says
 		HostPolicy: autocert.HostWhitelist(a.Domains...),                          // whatever name a client asks for, the authority is asked for these alone
 		Cache:      autocert.DirCache(filepath.Join(c.Storage.Directory, "acme")), // which makes the directory for us alone
@@ -108,7 +108,7 @@ func openIssuer(c *Config) (*issuer, error) {
 }
 
 // serverTLS is the configuration of a listener behind a door, with certificates of files or of the authority.
-func (i *issuer) serverTLS(behind *atomic.Pointer[door]) *tls.Config {
+func (i *acmeIssuer) serverTLS(behind *atomic.Pointer[door]) *tls.Config {
 	if i == nil {
 		return serverTLS(behind, nil, "h2", "http/1.1")
 	}
@@ -116,7 +116,7 @@ func (i *issuer) serverTLS(behind *atomic.Pointer[door]) *tls.Config {
 }
 
 // prepare gets the certificates, so that the first client does not wait for them, and somebody reads it where there is none.
-func (i *issuer) prepare(log *slog.Logger) {
+func (i *acmeIssuer) prepare(log *slog.Logger) {
 	for _, name := range i.domains {
 		_, err := i.manager.GetCertificate(&tls.ClientHelloInfo{
 			ServerName: name, SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256},

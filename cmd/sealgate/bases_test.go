@@ -53,7 +53,7 @@ func TestApprovedBasesAreReadBesideTheConfiguration(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		_, err = (&builder{getenv: noEnvironment, dry: true}).build(loaded)
+		_, err = (&builder{getenv: noEnvironment, openKey: openTestKey, dry: true}).build(loaded)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}

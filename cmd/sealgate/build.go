@@ -19,14 +19,15 @@ import (
 // concurrent use.
 type builder struct {
 	getenv  func(string) string
-	openKey func(file string, password []byte) (*signer.Key, error) // nil: [signer.LoadKeyFile]
-	dry     bool                                                    // check only: open no registry
-	alone   bool                                                    // the regime answers nobody but us, so nobody has to log in
+	openKey keyOpener // nil: [signer.LoadKeyFile]
+	dry     bool      // check only: open no registry
+	alone   bool      // the regime answers nobody but us, so nobody has to log in
 
 	registries []standingRegistry
 	layers     *inspect.Layers         // what was found in layers; nil remembers nothing
 	ledger     *ledger.Ledger          // which remembers evidence; nil remembers none
-	queue      *scan.Queue             // where scans wait; nil: nothing is scanned
+	queue      *scan.Queue             // where scans wait; nil: nothing is scanned but by
+	scanner    string                  // this one, at once
 	workplace  *scan.Workplace         // and where they are done
 	doors      map[string]standingDoor // where adapters pull what they scan, by address
 	desk       *clients.Desk           // where clients log in; nil until a configuration knows some

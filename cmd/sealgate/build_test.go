@@ -253,7 +253,7 @@ func TestTheGatewaysKeyIsGeneratedOnce(t *testing.T) {
 	if err != nil || len(entries) != 2 {
 		t.Errorf("left over: %v, %v", entries, err)
 	}
-	made, err := (&builder{getenv: noEnvironment, dry: true}).build(loaded)
+	made, err := (&builder{getenv: noEnvironment, openKey: openTestKey, dry: true}).build(loaded)
 	if err != nil || made.Authorities["gateway"] == "" {
 		t.Errorf("got %+v, %v", made, err)
 	}

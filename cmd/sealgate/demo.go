@@ -40,7 +40,11 @@ to try it with docker; --once ends instead. Everything is in a temporary directo
   sealgate demo --once`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runDemo(cmd.Context(), cmd.OutOrStdout(), freeAddress(), once)
+			program, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("find this program: %w", err)
+			}
+			return runDemo(cmd.Context(), cmd.OutOrStdout(), freeAddress(), program, once)
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "end after the tour")
@@ -63,14 +67,15 @@ policies:                                  # the first that matches a repository
     push: {image: {nonroot: deny}, seal: {signer: gateway}}
 `
 
-func runDemo(ctx context.Context, out io.Writer, address string, once bool) (err error) {
+// runDemo tells the story at an address, with images that have a program in them: this very one, so that they are real.
+func runDemo(ctx context.Context, out io.Writer, address, program string, once bool) (err error) {
 	directory, err := os.MkdirTemp("", "sealgate-demo-")
 	if err != nil {
 		return fmt.Errorf("make a directory for the demo: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(directory)) }()
 
-	d := &demo{ctx: ctx, narrator: newNarrator(out), directory: directory}
+	d := &demo{ctx: ctx, narrator: newNarrator(out), directory: directory, program: program}
 	s, err := d.start(address)
 	if err != nil {
 		return err
@@ -91,6 +96,7 @@ type demo struct {
 	*narrator
 	ctx        context.Context // of the one command that runs it
 	directory  string
+	program    string // a file, for the images
 	host       string
 	client     *http.Client
 	registries *upstream.Registries // for going around the gateway
@@ -110,7 +116,7 @@ func (d *demo) start(address string) (*service, error) {
 	}
 
 	d.chapter("A gateway starts, with a registry inside and a signing key of its own")
-	s, err := startService(loaded, reload, slog.New(slog.DiscardHandler))
+	s, err := startService(loaded, reload, signer.LoadKeyFile, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +143,11 @@ func freeAddress() string {
 
 func (d *demo) tour() error {
 	d.chapter("An image is pushed: checked, signed, and only then named by its tag")
-	good, err := demoImage("65532")
+	layer, err := demoLayer(d.program)
+	if err != nil {
+		return err
+	}
+	good, err := demoImage(layer, "65532")
 	if err != nil {
 		return err
 	}
@@ -159,7 +169,7 @@ func (d *demo) tour() error {
 	}
 
 	d.chapter("An image that runs as root is pushed: refused, and nothing is stored")
-	root, err := demoImage("root")
+	root, err := demoImage(layer, "root")
 	if err != nil {
 		return err
 	}

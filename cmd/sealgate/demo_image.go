@@ -15,28 +15,28 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// demoImage builds an image with this very program in it, so that it is a real one: `docker run` prints the version. user
-// is who it runs as.
-func demoImage(user string) (v1.Image, error) {
-	program, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this program: %w", err)
-	}
+// demoLayer is a layer with a program in it.
+func demoLayer(program string) (v1.Layer, error) {
 	binary, err := os.ReadFile(program)
 	if err != nil {
-		return nil, fmt.Errorf("read this program: %w", err)
+		return nil, fmt.Errorf("read the program: %w", err)
 	}
 	archive, err := archiveOf("sealgate", binary)
 	if err != nil {
-		return nil, fmt.Errorf("archive this program: %w", err)
+		return nil, fmt.Errorf("archive the program: %w", err)
 	}
 	// Speed matters more than size: the image goes no further than this machine.
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(archive)), nil
-	}, tarball.WithCompressionLevel(1), tarball.WithMediaType(types.OCILayer))
+	}, tarball.WithCompressionLevel(1), tarball.WithCompressedCaching, tarball.WithMediaType(types.OCILayer))
 	if err != nil {
 		return nil, fmt.Errorf("compress the layer: %w", err)
 	}
+	return layer, nil
+}
+
+// demoImage builds an image that runs the program of a layer, as a user: `docker run` prints the version.
+func demoImage(layer v1.Layer, user string) (v1.Image, error) {
 	image, err := mutate.AppendLayers(mutate.MediaType(mutate.ConfigMediaType(empty.Image, types.OCIConfigJSON), types.OCIManifestSchema1), layer)
 	if err != nil {
 		return nil, fmt.Errorf("build the image: %w", err)

@@ -24,9 +24,18 @@ func alike(line string) string {
 	return strings.TrimRight(anAddress.ReplaceAllString(line, "ADDRESS"), " \n")
 }
 
+// smallProgram stands for this program in the demo's images: a test's is large, and slow to compress.
+func smallProgram(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "program")
+	writeFile(t, program, "#!/bin/sh\necho sealgate\n")
+	return program
+}
+
 func TestTheDemoTellsTheStoryOfTheREADME(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
-	if err := runDemo(t.Context(), &out, "127.0.0.1:0", true); err != nil {
+	if err := runDemo(t.Context(), &out, "127.0.0.1:0", smallProgram(t), true); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
@@ -74,8 +83,9 @@ func TestTheConfigurationOfTheREADMELoads(t *testing.T) {
 }
 
 func TestTheDemoLeavesNothingBehind(t *testing.T) {
+	program := smallProgram(t)
 	t.Setenv("TMPDIR", t.TempDir())
-	if err := runDemo(t.Context(), new(bytes.Buffer), "127.0.0.1:0", true); err != nil {
+	if err := runDemo(t.Context(), new(bytes.Buffer), "127.0.0.1:0", program, true); err != nil {
 		t.Fatal(err)
 	}
 	left, err := os.ReadDir(os.Getenv("TMPDIR"))

@@ -47,7 +47,7 @@ func (v *validator) adapter(at string, a HarborAdapter) {
 }
 
 // openHarbor makes a scanner of an adapter. Its door listens from then on, as long as the gateway runs.
-func (b *builder) openHarbor(s Scanner, blobs scan.Blobs) (scan.Scanner, string, error) {
+func (b *builder) openHarbor(s Scanner, blobs scan.Blobs) (scanner scan.Scanner, where string, err error) {
 	adapter := s.Harbor
 	token := ""
 	if adapter.TokenFile != "" {
@@ -62,7 +62,7 @@ func (b *builder) openHarbor(s Scanner, blobs scan.Blobs) (scan.Scanner, string,
 		return nil, ".harbor.url", err
 	}
 	door := harbor.NewDoor()
-	if b.queue != nil {
+	if b.queue != nil || b.scanner == s.Name {
 		if door, err = b.openDoor(adapter.Door.Address); err != nil {
 			return nil, ".harbor.door.address", err
 		}
@@ -71,9 +71,10 @@ func (b *builder) openHarbor(s Scanner, blobs scan.Blobs) (scan.Scanner, string,
 	if reached == "" {
 		reached = "http://" + adapter.Door.Address
 	}
-	return harbor.New(harbor.Options{
+	scanner = harbor.New(harbor.Options{
 		URL: at, Blobs: blobs, Door: door, DoorURL: reached, Bearer: token, Timeout: s.Timeout,
-	}), "", nil
+	})
+	return b.compared(scanner, s, blobs), "", nil
 }
 
 // standingDoor is a door that listens. It knows no image until a scan opens it.

@@ -56,6 +56,9 @@ func (s *secured) dial() *wire {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { conn.Close() })
+	if err := conn.NetConn().(*net.TCPConn).SetReadBuffer(8 << 10); err != nil { // answers that nobody reads pile up at the service
+		s.t.Fatal(err)
+	}
 	if got := conn.ConnectionState().NegotiatedProtocol; got != "h2" {
 		s.t.Fatalf("speaks %q, want h2", got)
 	}
@@ -131,6 +134,7 @@ func (s *secured) goesOn() {
 }
 
 func TestThreat104_AConnectionHasItsShareOfStreams(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t, true)
 	w := s.dial()
 	limit := uint32(0)
@@ -173,6 +177,7 @@ func TestThreat104_AConnectionHasItsShareOfStreams(t *testing.T) {
 // TestThreat104_ARapidResetDoesNotReachTheRegistryWithoutEnd is CVE-2023-39325: streams that are reset as soon as they are
 // opened are no streams to count, and their handlers run on.
 func TestThreat104_ARapidResetDoesNotReachTheRegistryWithoutEnd(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t, true)
 	w := s.dial()
 	go func() { // what the server says has to be read
@@ -191,6 +196,7 @@ func TestThreat104_ARapidResetDoesNotReachTheRegistryWithoutEnd(t *testing.T) {
 }
 
 func TestThreat104_HeadersWithoutEndAreCut(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t, false)
 	w := s.dial()
 	if err := w.frames.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: w.header(plainGet...), EndStream: true}); err != nil {
@@ -217,6 +223,7 @@ func TestThreat104_HeadersWithoutEndAreCut(t *testing.T) {
 }
 
 func TestThreat104_HeadersHaveALimit(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t, false)
 	for name, fields := range map[string][]string{
 		"one long": append(append([]string{}, plainGet...), "x-long", strings.Repeat("x", 1<<20)),
@@ -249,6 +256,7 @@ func TestThreat104_HeadersHaveALimit(t *testing.T) {
 // TestThreat104_WhatHasToBeAnsweredIsNotQueuedWithoutEnd sends settings and pings, each of which wants an answer, and reads
 // none of them.
 func TestThreat104_WhatHasToBeAnsweredIsNotQueuedWithoutEnd(t *testing.T) {
+	t.Parallel()
 	for name, write := range map[string]func(w *wire) error{
 		"settings": func(w *wire) error {
 			return w.frames.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
@@ -314,6 +322,7 @@ func TestThreat104_HTTP2IsOfTheVersionInGoMod(t *testing.T) {
 }
 
 func TestThreat104_MalformedRequestsReachNobody(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t, false)
 	without := func(name string) []string {
 		var rest []string
@@ -368,6 +377,7 @@ func TestThreat104_MalformedRequestsReachNobody(t *testing.T) {
 // TestThreat104_ALengthOfNoBodyIsNotPassedOn: such a request has ended with its headers. It is taken for the one request that
 // it is; what reaches the registry is made anew, and nothing follows it.
 func TestThreat104_ALengthOfNoBodyIsNotPassedOn(t *testing.T) {
+	t.Parallel()
 	for name, fields := range map[string][]string{
 		"a length": {"content-length", "5"}, "two lengths": {"content-length", "0", "content-length", "5"}, "a negative length": {"content-length", "-1"},
 	} {
@@ -387,6 +397,7 @@ func TestThreat104_ALengthOfNoBodyIsNotPassedOn(t *testing.T) {
 }
 
 func TestThreat104_ABodyOfAnotherLengthIsNoBody(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t, false)
 	for _, c := range []struct{ announced, sent string }{{"5", "hello, world"}, {"50", "hello"}, {"0", "x"}} {
 		w := s.dial()
@@ -407,6 +418,7 @@ func TestThreat104_ABodyOfAnotherLengthIsNoBody(t *testing.T) {
 }
 
 func TestThreat104_FramesThatBreakTheProtocolEndTheConnection(t *testing.T) {
+	t.Parallel()
 	s := newSecured(t, false)
 	for name, write := range map[string]func(w *wire) error{
 		"a stream of the server's":  func(w *wire) error { return w.request(2, true, plainGet...) },
@@ -438,6 +450,7 @@ func TestThreat104_FramesThatBreakTheProtocolEndTheConnection(t *testing.T) {
 }
 
 func TestThreat100_HTTP2IsSpokenOverTLSAlone(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t)
 	conn, err := net.Dial("tcp", e.address)
 	if err != nil {

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -73,7 +76,17 @@ func (c *Config) generateKey(s Signer, getenv func(string) string) (generated bo
 
 var errNotYetGenerated = errors.New("the gateway's key is not generated yet")
 
+// keyOpener opens an encrypted key file.
+type keyOpener func(file string, password []byte) (*signer.Key, error)
+
 func (b *builder) loadKeyFile(c *Config, s Signer) (*signer.Key, error) {
+	if b.scanner != "" { // a scan signs nothing, and asks for no password
+		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		return signer.NewKey(private)
+	}
 	path, generated := c.keyPath(s)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		if generated {

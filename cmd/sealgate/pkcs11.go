@@ -39,7 +39,7 @@ func (b *builder) loadTokenKey(t PKCS11) (*signer.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := signer.NewKey(private)
+	key, err := signer.NewRemoteKey(private)
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
-	"github.com/sealgate/sealgate/safefile"
 	"github.com/sealgate/sealgate/verifier/scan"
 	"github.com/sealgate/sealgate/verifier/scan/osv"
 	"github.com/spf13/cobra"
@@ -27,13 +26,14 @@ import (
 func newScan() *cobra.Command {
 	o := scanOptions{format: "table"}
 	cmd := &cobra.Command{
-		Use:   "scan REF|DIR",
+		Use:   "scan REF|DIR|TAR",
 		Short: "Look for vulnerabilities in an image, as a push would",
 		Long: `Look for known vulnerabilities in an image, with a scanner of the configuration: the one that --scanner names, or the first.
 Without one it is the embedded scanner, with the database in the storage directory.
 
-REF is the image as it is typed at the gateway: [host/]repo[:tag][@digest]. DIR is an OCI layout with one image. Of an image
-for several platforms it is the one of --platform.
+REF is the image as it is typed at the gateway: [host/]repo[:tag][@digest]. DIR is an OCI layout with one image. TAR is such a
+layout as a tar, or what docker save writes, compressed by gzip or not; "-" is one on standard input. Of an image for several
+platforms it is the one of --platform.
 
 --update-database makes the embedded scanner's database anew, from a zip of OSV records, a directory of such zips or of the
 records themselves, or a URL; then an image is not needed.
@@ -43,6 +43,7 @@ Exit codes: 0 done, whatever was found, unless --exit-code says otherwise; 2 usa
 		Example: `  sealgate scan app:v1
   sealgate scan --severity HIGH,CRITICAL --ignore-unfixed --exit-code 1 app:v1
   sealgate scan -o sarif ./image > results.sarif
+  docker save app:v1 | sealgate scan -
   sealgate scan --update-database ./osv-zips`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 || len(args) == 0 && o.updateFrom == "" {
@@ -107,6 +108,9 @@ func (o *scanOptions) run(cmd *cobra.Command, args []string) error {
 	report, image, err := o.scan(cmd.Context(), loaded, chosen, args[0])
 	if err != nil {
 		return err
+	}
+	if chosen.Embedded != nil && chosen.Embedded.Database == "" {
+		fmt.Fprintln(cmd.ErrOrStderr(), "sealgate: there is no database of vulnerabilities; make one with: sealgate scan --update-database FROM")
 	}
 	report.Findings = slices.DeleteFunc(report.Findings, func(f policy.Finding) bool { return !keep(f) })
 	slices.SortStableFunc(report.Findings, policy.CompareFindings)
@@ -190,12 +194,19 @@ func (o *scanOptions) scan(ctx context.Context, loaded *Loaded, chosen Scanner, 
 		return fail(err)
 	}
 	defer os.RemoveAll(scratch)
-	b := &builder{getenv: os.Getenv, alone: true}
+	b := &builder{getenv: os.Getenv, alone: true, scanner: chosen.Name}
 	if b.workplace, err = scan.OpenWorkplace(filepath.Join(scratch, "work")); err != nil {
 		return fail(err)
 	}
 
-	image, blobs, err := o.find(ctx, loaded, b, typed)
+	local, err := openLocal(typed, scratch)
+	if err != nil {
+		return fail(err)
+	}
+	if local != nil {
+		defer local.close()
+	}
+	image, blobs, err := o.find(ctx, loaded, b, local, typed)
 	defer b.close()
 	if err != nil {
 		return fail(err)
@@ -211,19 +222,11 @@ func (o *scanOptions) scan(ctx context.Context, loaded *Loaded, chosen Scanner, 
 	return report, image, nil
 }
 
-// find reads the manifest of a layout on disk, or of an image behind the gateway.
-func (o *scanOptions) find(ctx context.Context, loaded *Loaded, b *builder, typed string) (scan.Image, scan.Blobs, error) {
-	if stat, err := os.Stat(filepath.Join(typed, ocispec.ImageIndexFile)); err == nil && stat.Mode().IsRegular() {
-		layout := layoutDirectory(typed)
-		m, err := o.pick(func(d digest.Digest, mediaType string) ([]byte, string, error) {
-			if d == "" {
-				raw, err := safefile.Read(filepath.Join(typed, ocispec.ImageIndexFile), manifest.MaxBytes, 0)
-				return raw, ocispec.MediaTypeImageIndex, err
-			}
-			raw, err := layout.read(d)
-			return raw, mediaType, err
-		})
-		return scan.Image{Repo: "image", Manifest: m}, layout, err
+// find reads the manifest of an image on disk, or behind the gateway.
+func (o *scanOptions) find(ctx context.Context, loaded *Loaded, b *builder, local *localImage, typed string) (scan.Image, scan.Blobs, error) {
+	if local != nil {
+		m, err := o.pick(local.read)
+		return scan.Image{Repo: "image", Manifest: m}, local, err
 	}
 
 	made, err := b.build(loaded)
@@ -292,58 +295,6 @@ func (o *scanOptions) choosePlatform(all []ocispec.Descriptor) (ocispec.Descript
 		have = append(have, name)
 	}
 	return ocispec.Descriptor{}, usage("there is no image for %s; there are %s", o.platform, strings.Join(have, ", "))
-}
-
-// layoutDirectory is an OCI layout on disk. It is a [scan.Blobs].
-type layoutDirectory string
-
-func (l layoutDirectory) path(d digest.Digest) (string, error) {
-	if err := manifest.CheckDigest(d); err != nil {
-		return "", err
-	}
-	return filepath.Join(string(l), ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded()), nil
-}
-
-func (l layoutDirectory) read(d digest.Digest) ([]byte, error) {
-	path, err := l.path(d)
-	if err != nil {
-		return nil, err
-	}
-	return safefile.Read(path, manifest.MaxBytes, 0)
-}
-
-// OpenBlob implements [scan.Blobs].
-func (l layoutDirectory) OpenBlob(_ context.Context, _ string, d digest.Digest) (io.ReadCloser, int64, error) {
-	path, err := l.path(d)
-	if err != nil {
-		return nil, 0, err
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, 0, err
-	}
-	return &checkedFile{file, d, d.Verifier()}, -1, nil
-}
-
-// checkedFile ends in io.EOF only when its bytes were those that the digest names.
-type checkedFile struct {
-	*os.File
-	want     digest.Digest
-	verifier digest.Verifier
-}
-
-func (c *checkedFile) Read(p []byte) (int, error) {
-	n, err := c.File.Read(p)
-	_, _ = c.verifier.Write(p[:n])
-	if errors.Is(err, io.EOF) && !c.verifier.Verified() {
-		return n, fmt.Errorf("%s: other bytes came than the digest says", c.want)
-	}
-	return n, err
-}
-
-// WriteTo keeps io.Copy from going around Read.
-func (c *checkedFile) WriteTo(w io.Writer) (int64, error) {
-	return io.Copy(w, struct{ io.Reader }{c})
 }
 
 // scanResult is what scan prints.

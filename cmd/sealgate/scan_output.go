@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net/url"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -149,11 +150,13 @@ type (
 		Tool struct {
 			Driver sarifDriver `json:"driver"`
 		} `json:"tool"`
+		Automation sarifID       `json:"automationDetails"`
 		Results    []sarifResult `json:"results"`
 		ColumnKind string        `json:"columnKind"`
 	}
 	sarifDriver struct {
 		Name           string      `json:"name"`
+		FullName       string      `json:"fullName"`
 		InformationURI string      `json:"informationUri"`
 		Version        string      `json:"version,omitempty"`
 		Rules          []sarifRule `json:"rules"`
@@ -175,6 +178,9 @@ type (
 	}
 	sarifLevel struct {
 		Level string `json:"level"`
+	}
+	sarifID struct {
+		ID string `json:"id"`
 	}
 	sarifText struct {
 		Text string `json:"text"`
@@ -200,37 +206,51 @@ type (
 	}
 )
 
-// maxSarifResults is what GitHub takes of one run.
-const maxSarifResults = 25_000
+// What GitHub takes: results of one run, of which it shows the 5,000 worst, bytes of a rule's id, characters of a description.
+// A line of a report is some 1 KB and compresses to a twentieth, so that the 10 MB of an upload are never reached.
+const (
+	maxSarifResults = 25_000
+	maxSarifID      = 255
+	maxSarifText    = 1000
+)
 
 func (r *scanResult) sarif() sarifLog {
 	run := sarifRun{ColumnKind: "utf16CodeUnits", Results: []sarifResult{}}
-	run.Tool.Driver = sarifDriver{Name: "sealgate", InformationURI: "https://github.com/sealgate/sealgate", Version: thisBuild().Version, Rules: []sarifRule{}}
-	rules := map[string]int{}
+	// What is uploaded replaces what was there under the same id: each image has its own.
+	run.Automation.ID = "sealgate/" + r.image.Repo + "/"
+	run.Tool.Driver = sarifDriver{Name: "sealgate", FullName: "sealgate scan", InformationURI: "https://github.com/sealgate/sealgate", Rules: []sarifRule{}}
+	if version := strings.TrimPrefix(thisBuild().Version, "v"); version != "" && version[0] >= '0' && version[0] <= '9' {
+		run.Tool.Driver.Version = version
+	}
+	rules, prints := map[string]int{}, map[string]int{}
 	for _, f := range r.report.Findings {
 		if len(run.Results) == maxSarifResults {
 			break // they come with the worst first
 		}
+		f.ID = shortened(f.ID, maxSarifID)
 		index, known := rules[f.ID]
 		if !known {
 			index = len(run.Tool.Driver.Rules)
 			rules[f.ID] = index
 			run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRuleOf(f))
 		}
-		run.Results = append(run.Results, r.sarifResult(f, index))
+		result, print := r.sarifResult(f, index), r.fingerprint(f)
+		prints[print]++ // a package may be there in two versions
+		result.Fingerprints = map[string]string{"primaryLocationLineHash": print + ":" + strconv.Itoa(prints[print])}
+		run.Results = append(run.Results, result)
 	}
 	return sarifLog{Schema: "https://json.schemastore.org/sarif-2.1.0.json", Version: "2.1.0", Runs: []sarifRun{run}}
 }
 
 func sarifRuleOf(f policy.Finding) sarifRule {
-	title := fmt.Sprintf("%s: %s vulnerability in %s", f.ID, strings.ToLower(f.Severity.String()), f.Package)
+	title := shortened(fmt.Sprintf("%s: %s vulnerability in %s", f.ID, strings.ToLower(f.Severity.String()), f.Package), maxSarifText)
 	help := title + "."
 	if f.FixedVersion != "" {
-		help += fmt.Sprintf(" Update %s to %s.", f.Package, f.FixedVersion)
+		help += shortened(fmt.Sprintf(" Update %s to %s.", f.Package, f.FixedVersion), maxSarifText)
 	}
 	return sarifRule{
 		ID: f.ID, Name: "KnownVulnerability", ShortDescription: sarifText{title}, FullDescription: sarifText{title},
-		Default: sarifLevel{sarifLevelOf(f.Severity)}, HelpURI: "https://osv.dev/vulnerability/" + f.ID, Help: sarifText{help},
+		Default: sarifLevel{sarifLevelOf(f.Severity)}, HelpURI: "https://osv.dev/vulnerability/" + url.PathEscape(f.ID), Help: sarifText{help},
 		Properties: sarifProperties{sarifScore(f), "very-high", []string{"security", "vulnerability", f.Severity.String()}},
 	}
 }
@@ -240,15 +260,27 @@ func (r *scanResult) sarifResult(f policy.Finding, rule int) sarifResult {
 	if f.FixedVersion != "" {
 		message += ", fixed in " + f.FixedVersion
 	}
-	// GitHub tells one alert from another by this. It stays the same when the image is built again.
-	sum := sha256.Sum256([]byte(r.image.Repo + "\x00" + f.ID + "\x00" + f.Package))
-	location := sarifLocation{Message: sarifText{f.Package + " " + f.Version}}
+	location := sarifLocation{Message: sarifText{shortened(f.Package+" "+f.Version, maxSarifText)}}
 	location.Physical.Artifact.URI = r.image.Repo
 	location.Physical.Region.StartLine = 1
 	return sarifResult{
-		RuleID: f.ID, RuleIndex: rule, Level: sarifLevelOf(f.Severity), Message: sarifText{message}, Locations: []sarifLocation{location},
-		Fingerprints: map[string]string{"primaryLocationLineHash": hex.EncodeToString(sum[:8]) + ":1"},
+		RuleID: f.ID, RuleIndex: rule, Level: sarifLevelOf(f.Severity),
+		Message: sarifText{shortened(message, maxSarifText)}, Locations: []sarifLocation{location},
 	}
+}
+
+// fingerprint is what GitHub tells one alert from another by. It stays the same when the image is built again.
+func (r *scanResult) fingerprint(f policy.Finding) string {
+	sum := sha256.Sum256([]byte(r.image.Repo + "\x00" + f.ID + "\x00" + f.Package))
+	return hex.EncodeToString(sum[:8])
+}
+
+// shortened is a text of at most so many bytes. What it is cut at is not in the middle of a character.
+func shortened(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit-len("…")], "") + "…"
 }
 
 func sarifLevelOf(s policy.Severity) string {

@@ -4,15 +4,27 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	_ "github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif" // has the schema
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
 	"github.com/sealgate/sealgate/verifier/predicate"
@@ -102,7 +114,7 @@ func TestScanOfALayout(t *testing.T) {
 		code = run(t.Context(), append([]string{"scan", "--storage", storage}, args...), &out, &complaints)
 		return code, out.String(), complaints.String()
 	}
-	if code, out, stderr := sealgate(layout); code != 0 || !strings.Contains(out, "not looked up: 2 packages, as there is no database") {
+	if code, out, stderr := sealgate(layout); code != 0 || !strings.Contains(out, "not looked up: 2 packages, as there is no database") || !strings.Contains(stderr, "--update-database") {
 		t.Fatalf("without a database: got %d\n%s%s", code, out, stderr)
 	}
 	if code, _, stderr := sealgate("--update-database", osvZip(t)); code != 0 || !strings.Contains(stderr, "2 records of 1 ecosystems, the newest of 2026-11-20") {
@@ -166,6 +178,127 @@ func TestScanOfALayout(t *testing.T) {
 	}
 }
 
+// tarOf packs files by name, in the order of their names.
+func tarOf(t *testing.T, files map[string]string) []byte {
+	t.Helper()
+	var raw bytes.Buffer
+	w := tar.NewWriter(&raw)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		header := &tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name])), Typeflag: tar.TypeReg}
+		if to, is := strings.CutPrefix(files[name], "-> "); is {
+			header.Typeflag, header.Linkname, header.Size = tar.TypeSymlink, to, 0
+		}
+		if err := w.WriteHeader(header); err != nil {
+			t.Fatal(err)
+		}
+		if header.Size > 0 {
+			_, _ = io.WriteString(w, files[name])
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return raw.Bytes()
+}
+
+func zipped(t *testing.T, content string) string {
+	t.Helper()
+	var raw bytes.Buffer
+	w := gzip.NewWriter(&raw)
+	if _, err := io.WriteString(w, content); err != nil || w.Close() != nil {
+		t.Fatal(err)
+	}
+	return raw.String()
+}
+
+// Tars of images, as docker, podman, skopeo and crane write them.
+func TestScanOfATar(t *testing.T) {
+	t.Parallel()
+	layer := string(tarOf(t, map[string]string{
+		"etc/os-release":      "ID=debian\nVERSION_ID=\"12\"\n",
+		"var/lib/dpkg/status": "Package: bash\nStatus: install ok installed\nVersion: 5.2.15-2\nArchitecture: amd64\nMaintainer: x <x@example.org>\nDescription: x\n\n",
+	}))
+	config := func(layers int) string {
+		ids := make([]string, layers)
+		for i := range ids {
+			ids[i] = strconv.Quote(digest.FromString(layer).String())
+		}
+		return `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[` + strings.Join(ids, ",") + `]}}`
+	}
+	image := func(layers string) string {
+		return `{"Config":"c.json","RepoTags":["app:v1"],"Layers":[` + layers + `]}`
+	}
+	layout, unpacked := map[string]string{}, debianLayout(t)
+	err := filepath.WalkDir(unpacked, func(name string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		raw, err := os.ReadFile(name)
+		inside, _ := filepath.Rel(unpacked, name)
+		layout["./"+filepath.ToSlash(inside)] = string(raw)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	saved := tarOf(t, map[string]string{"manifest.json": "[" + image(`"a/layer.tar"`) + "]", "c.json": config(1), "a/layer.tar": layer})
+	for name, c := range map[string]struct {
+		file    string // its name
+		content []byte
+		code    int
+		want    string
+	}{
+		"docker save":                      {"saved.tar", saved, 0, "not looked up: 1 packages, as there is no database"},
+		"whatever it is called":            {"saved", saved, 0, "not looked up: 1 packages, as there is no database"},
+		"compressed":                       {"saved.tar.gz", []byte(zipped(t, string(saved))), 0, "not looked up: 1 packages, as there is no database"},
+		"with a layer that is compressed":  {"saved.tar", tarOf(t, map[string]string{"manifest.json": "[" + image(`"l.tar.gz"`) + "]", "c.json": config(1), "l.tar.gz": zipped(t, layer)}), 0, "not looked up: 1 packages, as there is no database"},
+		"with a layer that is there twice": {"saved.tar", tarOf(t, map[string]string{"manifest.json": "[" + image(`"a/layer.tar","b/layer.tar"`) + "]", "c.json": config(2), "a/layer.tar": layer, "b/layer.tar": "-> ../a/layer.tar"}), 0, "not looked up: 1 packages, as there is no database"},
+		"a layout":                         {"image.tar", tarOf(t, layout), 0, "not looked up: 2 packages"},
+		"a layer is not the one that the configuration names": {"saved.tar", tarOf(t, map[string]string{"manifest.json": "[" + image(`"a/layer.tar"`) + "]", "c.json": config(1), "a/layer.tar": layer + "x"}), 6, "could not be scanned"},
+		"a layer is not there":                                {"saved.tar", tarOf(t, map[string]string{"manifest.json": "[" + image(`"a/layer.tar"`) + "]", "c.json": config(1)}), 2, `its layer "a/layer.tar" is not in it`},
+		"a layer is a link out of it":                         {"saved.tar", tarOf(t, map[string]string{"manifest.json": "[" + image(`"a/layer.tar"`) + "]", "c.json": config(1), "a/layer.tar": "-> ../../../etc/passwd"}), 2, `its layer "a/layer.tar" is not in it`},
+		"no configuration":                                    {"saved.tar", tarOf(t, map[string]string{"manifest.json": "[" + image(`"a/layer.tar"`) + "]", "a/layer.tar": layer}), 2, `its configuration "c.json" is not in it`},
+		"two images":                                          {"saved.tar", tarOf(t, map[string]string{"manifest.json": "[" + image(`"a"`) + "," + image(`"a"`) + "]"}), 2, "it has 2 images (app:v1, app:v1); save the one to scan"},
+		"not an image":                                        {"notes.tar", tarOf(t, map[string]string{"notes.txt": "x"}), 2, "neither an index.json nor a manifest.json"},
+		"not a tar":                                           {"notes.tar", []byte(strings.Repeat("no tar ", 200)), 2, "is no tar of an image"},
+		"half a tar":                                          {"half.tar", saved[:len(saved)/2], 2, "is no tar of an image"},
+		"half a compressed one":                               {"half.tgz", []byte(zipped(t, string(saved))[:200]), 2, "is no tar of an image"},
+		"empty":                                               {"empty.tar", nil, 2, "it is too short"},
+	} {
+		path := filepath.Join(t.TempDir(), c.file)
+		if err := os.WriteFile(path, c.content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out, complaints strings.Builder
+		code := run(t.Context(), []string{"scan", "--storage", t.TempDir(), "--platform", "linux/amd64", path}, &out, &complaints)
+		if code != c.code || !strings.Contains(out.String()+complaints.String(), c.want) {
+			t.Errorf("%s: got %d, want %d and %q\n%s%s", name, code, c.code, c.want, out.String(), complaints.String())
+		}
+	}
+}
+
+// What is meant as a path is never looked for in a registry, and an image needs no key to be scanned.
+func TestScanSaysWhatIsWrongWithWhatWasTyped(t *testing.T) {
+	t.Parallel()
+	storage := t.TempDir()
+	for typed, c := range map[string]struct {
+		code int
+		want string
+	}{
+		"./imge":              {2, "there is no ./imge; scan takes an image of a registry, an OCI layout, or a tar of docker save"},
+		"imge.tar":            {2, "there is no imge.tar"},
+		t.TempDir():           {2, "is no OCI layout, as it has no index.json; images are scanned, not folders of sources"},
+		"prod/nothing:v1":     {4, "not found"},
+		"/dev/null":           {2, "is no tar of an image"},
+		"docker.io/nothing:1": {4, "not found"},
+	} {
+		var out, complaints strings.Builder
+		if code := run(t.Context(), []string{"scan", "--storage", storage, typed}, &out, &complaints); code != c.code || !strings.Contains(complaints.String(), c.want) {
+			t.Errorf("%s: got %d, want %d and %q\n%s", typed, code, c.code, c.want, complaints.String())
+		}
+	}
+}
+
 // What GitHub's uploader wants: https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning
 func TestSarifIsWhatGitHubTakes(t *testing.T) {
 	t.Parallel()
@@ -179,6 +312,7 @@ func TestSarifIsWhatGitHubTakes(t *testing.T) {
 		{ID: "CVE-2", Package: "bash", Version: "5", Severity: policy.High, CVSS: 9.8}, // the distribution rates it lower than its score
 		{ID: "CVE-3", Package: "zlib", Version: "1", Severity: policy.Unknown},
 		{ID: "CVE-4", Package: "zlib", Version: "1", Severity: policy.Low},
+		{ID: "CVE-4", Package: "zlib", Version: "2", Severity: policy.Low}, // the same one twice in an image
 	}
 	r := scanResult{image: scan.Image{Repo: "prod/app", Manifest: m}, report: scan.Report{Scan: policy.Scan{Findings: findings}}}
 	var out bytes.Buffer
@@ -217,4 +351,85 @@ func TestSarifIsWhatGitHubTakes(t *testing.T) {
 		}
 		prints[print] = true
 	}
+}
+
+// A report may have more findings than GitHub takes, and what a scanner prints may be as long as it likes. The schema is the
+// one that OASIS published.
+func TestSarifHasBounds(t *testing.T) {
+	t.Parallel()
+	m, err := manifest.Parse([]byte(`{"schemaVersion":2,"config":{"mediaType":"x","digest":"`+digest.FromString("x").String()+`","size":1},"layers":[]}`), ocispec.MediaTypeImageManifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings := []policy.Finding{{ID: strings.Repeat("é", 300), Package: strings.Repeat("é", 3000), Version: strings.Repeat("9", 3000), FixedVersion: strings.Repeat("9", 3000), Severity: policy.Critical}}
+	for i := range maxSarifResults + 10 {
+		findings = append(findings, policy.Finding{ID: fmt.Sprintf("CVE-2026-%d", i), Package: fmt.Sprintf("package-%d", i%500), Version: "1.2.3", FixedVersion: "1.2.4", Severity: policy.Medium, CVSS: 5})
+	}
+	r := scanResult{image: scan.Image{Repo: "prod/app", Manifest: m}, report: scan.Report{Scan: policy.Scan{Findings: findings}}}
+	var out, zipped bytes.Buffer
+	if err := r.print(&out, "sarif"); err != nil {
+		t.Fatal(err)
+	}
+	w := gzip.NewWriter(&zipped)
+	if _, err := w.Write(out.Bytes()); err != nil || w.Close() != nil {
+		t.Fatal(err)
+	}
+	if zipped.Len() > 10<<20 {
+		t.Errorf("an upload has %d bytes, 10 MB are taken", zipped.Len())
+	}
+
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(out.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sarifSchema(t).Validate(document); err != nil {
+		t.Error(err)
+	}
+	var log sarifLog
+	if err := json.Unmarshal(out.Bytes(), &log); err != nil {
+		t.Fatal(err)
+	}
+	run := log.Runs[0]
+	if len(run.Results) != maxSarifResults || len(run.Tool.Driver.Rules) != maxSarifResults {
+		t.Errorf("got %d results of %d rules", len(run.Results), len(run.Tool.Driver.Rules))
+	}
+	first, result := run.Tool.Driver.Rules[0], run.Results[0]
+	if n := len(first.ID); n > maxSarifID || result.RuleID != first.ID {
+		t.Errorf("the rule's id has %d bytes", n)
+	}
+	for _, text := range []string{first.ShortDescription.Text, first.FullDescription.Text, result.Message.Text, result.Locations[0].Message.Text} {
+		if len(text) > maxSarifText || !utf8.ValidString(text) || strings.ContainsRune(text, utf8.RuneError) {
+			t.Errorf("a text has %d bytes", len(text))
+		}
+	}
+}
+
+// sarifSchema is OASIS's schema, out of a library that has it as text.
+func sarifSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/owenrumney/go-sarif/v3").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := filepath.Join(strings.TrimSpace(string(dir)), "pkg", "report", "v210", "sarif", "schema.go")
+	file, err := parser.ParseFile(token.NewFileSet(), source, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := ""
+	ast.Inspect(file, func(n ast.Node) bool {
+		if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING && len(literal.Value) > len(text) {
+			text = literal.Value
+		}
+		return true
+	})
+	document, err := jsonschema.UnmarshalJSON(strings.NewReader(strings.Trim(text, "`")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("sarif.json", document); err != nil {
+		t.Fatal(err)
+	}
+	return c.MustCompile("sarif.json")
 }

@@ -174,7 +174,12 @@ func (b *builder) openScanner(l *Loaded, s Scanner, blobs scan.Blobs, made *buil
 			made.warn("a scanner is not pinned: whatever lies at its path is run", "scanner", s.Name)
 		}
 	}
-	return embedded.Compared{Scanner: command, Blobs: blobs, Workplace: b.workplace, Version: thisBuild().Version, Timeout: s.Timeout}, "", nil
+	return b.compared(command, s, blobs), "", nil
+}
+
+// compared is a scanner whose word is held against our own inventory.
+func (b *builder) compared(scanner scan.Scanner, s Scanner, blobs scan.Blobs) scan.Scanner {
+	return embedded.Compared{Scanner: scanner, Blobs: blobs, Workplace: b.workplace, Version: thisBuild().Version, Timeout: s.Timeout}
 }
 
 // secrets are the files and directories that a scanner must not see.

@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Values["t"] = env.T()
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // a program under the race detector ends with a second of sleep otherwise
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

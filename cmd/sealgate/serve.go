@@ -5,6 +5,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/sealgate/sealgate/signer"
 	"github.com/spf13/cobra"
 )
 
@@ -40,7 +41,7 @@ On SIGINT or SIGTERM, requests under way have 30 seconds to end. Log lines go to
 
 			late := newLateWriter(cmd.ErrOrStderr())
 			defer late.flush()
-			s, err := startService(loaded, source.load, logs.logger(cmd.ErrOrStderr(), late))
+			s, err := startService(loaded, source.load, signer.LoadKeyFile, logs.logger(cmd.ErrOrStderr(), late))
 			if err != nil {
 				return err
 			}

@@ -56,16 +56,16 @@ type service struct {
 }
 
 // startService opens the storage, generates the gateway's key where there is none, and listens. reload loads the
-// configuration again. When it fails, nothing stays open.
-func startService(loaded *Loaded, reload func() (*Loaded, error), log *slog.Logger) (*service, error) {
+// configuration again, openKey opens a key file as [signer.LoadKeyFile] does. When it fails, nothing stays open.
+func startService(loaded *Loaded, reload func() (*Loaded, error), openKey keyOpener, log *slog.Logger) (*service, error) {
 	s := &service{log: log, failed: make(chan error, 2)}
-	if err := s.start(loaded, reload); err != nil {
+	if err := s.start(loaded, reload, openKey); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
-func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
+func (s *service) start(loaded *Loaded, reload func() (*Loaded, error), openKey keyOpener) error {
 	c := &loaded.Config
 	unlock, err := lockStorage(c.Storage.Directory)
 	if err != nil {
@@ -94,7 +94,7 @@ func (s *service) start(loaded *Loaded, reload func() (*Loaded, error)) error {
 	queue := scan.NewQueue(scan.QueueOptions{Log: s.log, Metrics: metrics})
 	s.reloader = &reloader{
 		load: reload, enforce: s.Gateway.Enforce,
-		builder:  &builder{getenv: os.Getenv, layers: layers, ledger: memory, queue: queue, workplace: workplace},
+		builder:  &builder{getenv: os.Getenv, openKey: openKey, layers: layers, ledger: memory, queue: queue, workplace: workplace},
 		renewals: newRenewals(s.log, metrics),
 		log:      s.log, metrics: newConfigMetrics(metrics), debounce: reloadDebounce, poll: reloadPoll,
 	}
@@ -171,7 +171,7 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 		ReadTimeout: adminTimeout, WriteTimeout: adminTimeout,
 	}
 
-	authority, err := openIssuer(c)
+	authority, err := openACMEIssuer(c)
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (s *service) listen(c *Config, made *built, metrics *prometheus.Registry) e
 }
 
 // open serves at a listener behind its door, and returns the listener's URL.
-func (s *service) open(server *http.Server, at net.Listener, first *door, behind *atomic.Pointer[door], authority *issuer) string {
+func (s *service) open(server *http.Server, at net.Listener, first *door, behind *atomic.Pointer[door], authority *acmeIssuer) string {
 	if first.certificate == nil && authority == nil {
 		go s.run(func() error { return server.Serve(at) })
 		return "http://" + reachable(at.Addr())

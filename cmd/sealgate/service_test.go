@@ -43,7 +43,7 @@ func startForTest(t testing.TB, file string) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := startService(loaded, reload, slog.New(slog.DiscardHandler))
+	s, err := startService(loaded, reload, openTestKey, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestOneProcessServesFromAStorageDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := startService(loaded, reload, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "in use by another sealgate") {
+	if _, err := startService(loaded, reload, openTestKey, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "in use by another sealgate") {
 		t.Fatalf("a second one: %v", err)
 	}
 	if err := first.stop(); err != nil {
@@ -251,7 +251,7 @@ func TestAnAddressInUseIsNamed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = startService(loaded, nil, slog.New(slog.DiscardHandler))
+		_, err = startService(loaded, nil, openTestKey, slog.New(slog.DiscardHandler))
 		if err == nil || !strings.Contains(err.Error(), setting+": listen tcp") {
 			t.Errorf("got %v, want it to name %s", err, setting)
 		}
@@ -325,7 +325,7 @@ func TestNoLogLineAndNoDecisionHoldsASecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := startService(loaded, nil, slog.New(slog.NewJSONHandler(lines, nil)))
+	s, err := startService(loaded, nil, openTestKey, slog.New(slog.NewJSONHandler(lines, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

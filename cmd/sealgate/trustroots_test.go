@@ -132,7 +132,7 @@ trust_roots:
 	}
 	u.publish(1, newRootFile(t, filepath.Join(t.TempDir(), "newer.json")))
 
-	b := &builder{getenv: noEnvironment}
+	b := &builder{getenv: noEnvironment, openKey: openTestKey}
 	build := func() *built {
 		t.Helper()
 		loaded, err := load(file, Overrides{}, nil)

@@ -226,7 +226,7 @@ func anAttached() attached {
 func aVerdict() verdict {
 	ref := reference{typed: "gate.acme.dev/prod/app:v1", host: "gate.acme.dev", repo: "prod/app", tag: "v1"}
 	reasons := []policy.Reason{{
-		Code: policy.UntrustedSign, Requirement: "signed_by all of gateway, release", Subject: digestOf("a").String(), Causes: []string{"SIGNATURE_INVALID"},
+		Code: policy.Untrusted, Requirement: "signed_by all of gateway, release", Subject: digestOf("a").String(), Causes: []string{"SIGNATURE_INVALID"},
 		Why: "no signature by release (found 3 by gateway, ci)", Fix: "have it signed: cosign sign {pinned}",
 	}}
 	v := newVerdict(ref, ledger.Decision{

@@ -3,7 +3,7 @@
 // A mirror is not enforcement: on any refusal docker, containerd and podman silently try the next place they know. So there
 // are three things here. [Final] writes configuration with which there is no next place. [Node] reads the configuration that
 // a node has, and finds each place that is left; it follows the runtimes' own rules, so where a file is broken it finds what
-// the runtime makes of that, which is often to go on without it. [Prove] pulls two images with the node's own client, one
+// the runtime makes of that, which is often to go on without it. [Prover.Prove] pulls two images with the node's own client, one
 // that must come and one that must not, because reading is an opinion and a pull is a fact.
 package node
 

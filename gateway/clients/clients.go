@@ -1,5 +1,6 @@
-// Package clients says who asks: somebody with a name and password, the holder of a token that was given for them, or
-// somebody who does not say.
+// Package clients says who asks: a person with a name and password (users.go), a workload with an id-token of its platform
+// (workload.go), a machine with a certificate (certificate.go), the holder of a token that was given for one of these
+// (token.go), or somebody who does not say.
 //
 // A [Directory] is who is known under one configuration. It is immutable; a new one replaces it as a whole. A [Desk] is what
 // outlives directories: the keys of tokens, the limits of attempts, and what was checked already. A token carries a

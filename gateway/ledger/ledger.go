@@ -165,7 +165,7 @@ func (l *Ledger) Admit(repo string, whole digest.Digest, parts []digest.Digest) 
 	l.lineage.admit(repo, whole, parts)
 }
 
-// Wholes lists admitted manifests of a repository that were made of a part, the latest first, at most [maxWholes]. They are
+// Wholes lists admitted manifests of a repository that were made of a part, the latest first, at most maxWholes. They are
 // hints, which may come from a file: whoever asks reads each manifest, looks whether it is made of the part, and judges it
 // under the policy of that moment.
 func (l *Ledger) Wholes(repo string, part digest.Digest) []digest.Digest {

@@ -168,13 +168,15 @@ func TestWhatStorageLacksIsNotAbsent(t *testing.T) {
 	}
 }
 
-func TestReachOfAddresses(t *testing.T) {
+func TestThreat106_ReachOfAddresses(t *testing.T) {
 	for address, want := range map[string]reach{
 		"93.184.216.34": public, "2606:2800:220:1::1": public, "8.8.8.8": public, "::ffff:8.8.8.8": public, "64:ff9b::808:808": public,
-		"10.0.0.1": private, "172.16.0.1": private, "192.168.1.1": private, "100.64.0.1": private, "fd00:ec2::254": private,
-		"64:ff9b::a00:1": private, "2002:c0a8:101::1": private,
+		"10.0.0.1": private, "172.16.0.1": private, "192.168.1.1": private, "100.64.0.1": private, "fd00:ec2::1": private, "fec0::1": private,
+		"64:ff9b::a00:1": private, "64:ff9b:1::a00:1": private, "64:ff9b:1::808:808": public, "2002:c0a8:101::1": private,
 		"127.0.0.1": loopback, "127.9.9.9": loopback, "::1": loopback, "::ffff:127.0.0.1": loopback, "64:ff9b::7f00:1": loopback, "2002:7f00:1::": loopback,
 		"169.254.169.254": linkLocal, "fe80::1%eth0": linkLocal, "::ffff:169.254.169.254": linkLocal, "224.0.0.1": linkLocal, "ff02::1": linkLocal,
+		"fd00:ec2::254": linkLocal, "fd20:ce::254": linkLocal, "168.63.129.16": linkLocal, "100.100.100.200": linkLocal, "192.0.0.192": linkLocal,
+		"64:ff9b:1::a9fe:a9fe": linkLocal, "64:ff9b::a83f:8110": linkLocal, "168.63.129.17": public,
 		"0.0.0.0": linkLocal, "0.1.2.3": linkLocal, "::": linkLocal, "255.255.255.255": linkLocal,
 	} {
 		if got := reachOf(netip.MustParseAddr(address)); got != want {

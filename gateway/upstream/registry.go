@@ -1,5 +1,6 @@
-// Package upstream is the gateway's own registry client, with the gateway's own credentials: what the verifier reads from
-// and what the signer writes to, and the way that bytes of clients take.
+// Package upstream is the gateway's own registry client, with the gateway's own credentials, or with those of who asks where
+// a registry is configured so ([WithCaller]): what the verifier reads from and what the signer writes to, and the way that
+// bytes of clients take.
 //
 // A [Registry] is one registry behind the gateway: one by URL, or the embedded one, which is distribution v3 called as a
 // function in this process and reachable by nobody else. [Registry.Do] is the data path, which streams; the other methods

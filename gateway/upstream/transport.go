@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -137,11 +138,13 @@ func reachOf(a netip.Addr) reach {
 		a = v4
 	}
 	switch {
+	case slices.Contains(metadata, a):
+		return linkLocal
 	case a.IsLoopback():
 		return loopback
 	case a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() || !a.IsValid() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return linkLocal
-	case a.IsPrivate() || shared.Contains(a):
+	case a.IsPrivate() || shared.Contains(a) || site.Contains(a):
 		return private
 	}
 	return public
@@ -149,10 +152,21 @@ func reachOf(a netip.Addr) reach {
 
 var (
 	shared  = netip.MustParsePrefix("100.64.0.0/10")
+	site    = netip.MustParsePrefix("fec0::/10") // what unique local addresses replaced
 	nat64   = netip.MustParsePrefix("64:ff9b::/96")
+	nat64At = netip.MustParsePrefix("64:ff9b:1::/48") // RFC 8215, of which the last 96 bits are the usual ones
 	sixTo4  = netip.MustParsePrefix("2002::/16")
 	thisNet = netip.MustParsePrefix("0.0.0.0/8")
 )
+
+// metadata are services of clouds that know the machine's own credentials and are at no link-local address.
+var metadata = []netip.Addr{
+	netip.MustParseAddr("fd00:ec2::254"),   // AWS by IPv6
+	netip.MustParseAddr("fd20:ce::254"),    // Google by IPv6
+	netip.MustParseAddr("168.63.129.16"),   // Azure, to all others a public address
+	netip.MustParseAddr("100.100.100.200"), // Alibaba
+	netip.MustParseAddr("192.0.0.192"),     // Oracle
+}
 
 // embeddedV4 finds the IPv4 address that a translator would make of an IPv6 one.
 func embeddedV4(a netip.Addr) (netip.Addr, bool) {
@@ -164,7 +178,7 @@ func embeddedV4(a netip.Addr) (netip.Addr, bool) {
 	}
 	b := a.As16()
 	switch {
-	case nat64.Contains(a):
+	case nat64.Contains(a) || nat64At.Contains(a):
 		return netip.AddrFrom4([4]byte(b[12:16])), true
 	case sixTo4.Contains(a):
 		return netip.AddrFrom4([4]byte(b[2:6])), true

@@ -46,8 +46,8 @@ var schemes = []scheme{
 	{hashivault.AlternativeScheme, hashivault.ValidReference},
 }
 
-// Schemes are the beginnings of references, such as awskms://.
-func Schemes() []string {
+// prefixes are the beginnings of references, such as awskms://.
+func prefixes() []string {
 	var all []string
 	for _, s := range schemes {
 		all = append(all, s.prefix)
@@ -69,16 +69,16 @@ func CheckReference(reference string) error {
 	}
 	i := slices.IndexFunc(schemes, func(s scheme) bool { return strings.HasPrefix(reference, s.prefix) })
 	if i < 0 {
-		return fmt.Errorf("a reference that begins with none of %s", strings.Join(Schemes(), ", "))
+		return fmt.Errorf("a reference that begins with none of %s", strings.Join(prefixes(), ", "))
 	}
 	return schemes[i].check(reference)
 }
 
-// Open opens a key for signing SHA-256 digests and for reading its public half. The error says that the service could not be
+// open opens a key for signing SHA-256 digests and for reading its public half. The error says that the service could not be
 // asked, or refused.
 //
-// Some providers do not listen to a context: when it ends, Open returns, and what they do comes to nothing.
-func Open(ctx context.Context, reference string) (kms.SignerVerifier, error) {
+// Some providers do not listen to a context: when it ends, open returns, and what they do comes to nothing.
+func open(ctx context.Context, reference string) (kms.SignerVerifier, error) {
 	if err := CheckReference(reference); err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func Open(ctx context.Context, reference string) (kms.SignerVerifier, error) {
 
 // PublicKey fetches the public half of a key.
 func PublicKey(ctx context.Context, reference string) (crypto.PublicKey, error) {
-	key, err := Open(ctx, reference)
+	key, err := open(ctx, reference)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,9 +30,12 @@ import (
 
 const awsKey = "1234abcd-12ab-34cd-56ef-1234567890ab"
 
+// answering answers in a service's place, where it is asked to sign.
+type answering = func(w http.ResponseWriter, r *http.Request)
+
 // newAWS serves one key by the protocol of AWS KMS (TrentService, JSON 1.1, over TLS), and makes the environment lead there.
 // It returns the reference of the key.
-func newAWS(t *testing.T, key *ecdsa.PrivateKey) (reference string) {
+func newAWS(t *testing.T, key *ecdsa.PrivateKey, instead ...answering) (reference string) {
 	t.Helper()
 	mux := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		authorization := r.Header.Get("Authorization")
@@ -62,6 +66,10 @@ func newAWS(t *testing.T, key *ecdsa.PrivateKey) (reference string) {
 		case "TrentService.DescribeKey":
 			answer = map[string]any{"KeyMetadata": map[string]any{"KeyId": awsKey, "SigningAlgorithms": []string{"ECDSA_SHA_256"}}}
 		case "TrentService.Sign":
+			if instead != nil {
+				instead[0](w, r)
+				return
+			}
 			if request.MessageType != "DIGEST" || request.SigningAlgorithm != "ECDSA_SHA_256" {
 				t.Errorf("sign %q with %q", request.MessageType, request.SigningAlgorithm)
 			}
@@ -94,7 +102,7 @@ func newAWS(t *testing.T, key *ecdsa.PrivateKey) (reference string) {
 }
 
 // newVault serves one key by the protocol of the transit engine of Vault and OpenBao.
-func newVault(t *testing.T, key *ecdsa.PrivateKey) {
+func newVault(t *testing.T, key *ecdsa.PrivateKey, instead ...answering) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Vault-Token") != "the-token" {
@@ -109,6 +117,10 @@ func newVault(t *testing.T, key *ecdsa.PrivateKey) {
 				"1": map[string]any{"name": "P-256", "public_key": string(public)},
 			}}
 		case "PUT /v1/transit/sign/release/sha2-256":
+			if instead != nil {
+				instead[0](w, r)
+				return
+			}
 			var request struct {
 				Input     []byte
 				Prehashed bool
@@ -145,7 +157,7 @@ func TestAKeyOfAServiceSignsAndShowsItsPublicHalf(t *testing.T) {
 			t.Errorf("%s: got another key", reference)
 		}
 
-		opened, err := Open(t.Context(), reference)
+		opened, err := open(t.Context(), reference)
 		if err != nil {
 			t.Errorf("%s: %v", reference, err)
 			continue
@@ -199,7 +211,7 @@ func TestAReferenceOfAnUnknownSchemeRunsNothing(t *testing.T) {
 		if err := CheckReference(reference); err == nil {
 			t.Errorf("%q passes for a reference", reference)
 		}
-		if _, err := Open(t.Context(), reference); err == nil {
+		if _, err := open(t.Context(), reference); err == nil {
 			t.Errorf("%q opens", reference)
 		}
 	}
@@ -286,24 +298,22 @@ func TestAKeyOfAServiceSignsDigestsThatOthersVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, reference := range []string{newAWS(t, key), "hashivault://release", "openbao://release"} {
-		opened, err := OpenKey(t.Context(), reference)
+		public, err := PublicKey(t.Context(), reference)
 		if err != nil {
 			t.Errorf("%s: %v", reference, err)
 			continue
 		}
-		if !key.PublicKey.Equal(opened.Public()) {
+		if !key.PublicKey.Equal(public) {
 			t.Errorf("%s: got another key", reference)
 		}
-		for name, k := range map[string]*Key{"opened": opened, "known": KnownKey(reference, key.Public())} {
-			sum := sha256.Sum256([]byte("what is signed"))
-			sig, err := k.SignDigest(t.Context(), sum[:])
-			if err != nil {
-				t.Errorf("%s, %s: %v", reference, name, err)
-				continue
-			}
-			if err := known.VerifySignature(bytes.NewReader(sig), strings.NewReader("what is signed")); err != nil {
-				t.Errorf("%s, %s: %v", reference, name, err)
-			}
+		sum := sha256.Sum256([]byte("what is signed"))
+		sig, err := KnownKey(reference, public).SignDigest(t.Context(), sum[:])
+		if err != nil {
+			t.Errorf("%s: %v", reference, err)
+			continue
+		}
+		if err := known.VerifySignature(bytes.NewReader(sig), strings.NewReader("what is signed")); err != nil {
+			t.Errorf("%s: %v", reference, err)
 		}
 	}
 }
@@ -321,5 +331,86 @@ func TestAServiceThatCannotBeAskedIsAnErrorAndNoSignature(t *testing.T) {
 	cancel()
 	if sig, err := known.SignDigest(ended, make([]byte, 32)); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %x, %v", sig, err)
+	}
+}
+
+func TestThreat155_AServiceThatRefusesOrHangsGivesNoSignatureAndSaysWhy(t *testing.T) {
+	const vault = "hashivault://release"
+	t.Setenv("AWS_MAX_ATTEMPTS", "1")
+	t.Setenv("VAULT_MAX_RETRIES", "0")
+	says := func(status int, body string) answering {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status); _, _ = io.WriteString(w, body) }
+	}
+	var over chan struct{} // Vault's client does not end when its context does
+	hangs := func(http.ResponseWriter, *http.Request) { <-over }
+	for name, c := range map[string]struct {
+		service string
+		instead answering
+		want    string
+	}{
+		"AWS throttles":           {"aws", says(http.StatusBadRequest, `{"__type":"ThrottlingException","message":"Rate exceeded"}`), "Rate exceeded"},
+		"AWS permits it not":      {"aws", says(http.StatusBadRequest, `{"__type":"AccessDeniedException","message":"not authorized"}`), "not authorized"},
+		"AWS disabled the key":    {"aws", says(http.StatusBadRequest, `{"__type":"DisabledException","message":"is disabled"}`), "is disabled"},
+		"AWS is broken":           {"aws", says(http.StatusInternalServerError, `{"__type":"KMSInternalException"}`), "500"},
+		"AWS hangs":               {"aws", hangs, "deadline exceeded"},
+		"AWS signs nothing":       {"aws", says(http.StatusOK, `{}`), ""},
+		"Vault throttles":         {vault, says(http.StatusTooManyRequests, `{"errors":["request path rate limit exceeded"]}`), "rate limit"},
+		"Vault permits it not":    {vault, says(http.StatusForbidden, `{"errors":["permission denied"]}`), "permission denied"},
+		"Vault is sealed":         {vault, says(http.StatusServiceUnavailable, `{"errors":["Vault is sealed"]}`), "Vault is sealed"},
+		"Vault hangs":             {vault, hangs, "deadline exceeded"},
+		"Vault signs nothing":     {vault, says(http.StatusOK, `{"data":{}}`), ""},
+		"Vault answers something": {vault, says(http.StatusOK, `<html>`), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			over = make(chan struct{})
+			defer close(over)
+			key := newKey(t)
+			reference := c.service
+			if c.service == "aws" {
+				reference = newAWS(t, key, c.instead)
+			} else {
+				newVault(t, key, c.instead)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), signTime/2)
+			defer cancel()
+			if c.want == "deadline exceeded" {
+				ctx, cancel = context.WithTimeout(ctx, 100*time.Millisecond)
+				defer cancel()
+			}
+			sum := sha256.Sum256([]byte("what is signed"))
+			sig, err := KnownKey(reference, key.Public()).SignDigest(ctx, sum[:])
+			if c.want == "" { // what is no signature is found by whoever verifies it, at once
+				if err == nil && len(sig) > 0 {
+					t.Errorf("got %x", sig)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %x, %v", sig, err)
+			}
+		})
+	}
+}
+
+// A service that hangs holds no push longer than the push waits, and not one request for each: Vault's client waits for a minute.
+func TestThreat155_AServiceThatHangsHoldsSoManyAndNoMore(t *testing.T) {
+	t.Setenv("VAULT_MAX_RETRIES", "0")
+	key, over := newKey(t), make(chan struct{})
+	var asked atomic.Int64
+	newVault(t, key, func(http.ResponseWriter, *http.Request) { asked.Add(1); <-over })
+	defer close(over)
+	k := KnownKey("hashivault://release", key.Public())
+	for range maxTurns + 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if sig, err := k.SignDigest(ctx, make([]byte, sha256.Size)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %x, %v", sig, err)
+		}
+		cancel()
+	}
+	if n := asked.Load(); n > maxTurns {
+		t.Errorf("it was asked %d times, want at most %d", n, maxTurns)
+	}
+	if n := len(k.turns); n > maxTurns {
+		t.Errorf("%d wait for it, want at most %d", n, maxTurns)
 	}
 }

@@ -12,35 +12,25 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature/options"
 )
 
-// signTime bounds one signature. The push that waits for it has 20 seconds.
-const signTime = 10 * time.Second
+const (
+	signTime = 10 * time.Second // for one signature; the push that waits for it has 20
+	maxTurns = 16               // signatures at a time by one key; what a service that hangs holds, whatever the providers wait for
+)
 
 // Key is a key that a service keeps. It is safe for concurrent use.
 type Key struct {
 	reference string
 	public    crypto.PublicKey
+	turns     chan struct{}
 
 	mu      sync.Mutex
 	service kms.SignerVerifier // nil: nobody asked for a signature yet
 }
 
-// OpenKey opens a key for signing. It asks the service for the public half once: the key that is known by it is this one,
-// and where the service signs with another version later, whoever checks the signature will see.
-func OpenKey(ctx context.Context, reference string) (*Key, error) {
-	service, err := Open(ctx, reference)
-	if err != nil {
-		return nil, err
-	}
-	public, err := inTime(ctx, func() (crypto.PublicKey, error) { return service.PublicKey(options.WithContext(ctx)) })
-	if err != nil {
-		return nil, fmt.Errorf("fetch the public key of %s: %w", reference, err)
-	}
-	return &Key{reference: reference, public: public, service: service}, nil
-}
-
-// KnownKey is a key whose public half is known. The service is asked when something is to be signed.
+// KnownKey is a key whose public half is known, as [PublicKey] fetched it or a file has it. The service is asked when something
+// is to be signed; where it signs with another version of the key, whoever checks the signature will see.
 func KnownKey(reference string, public crypto.PublicKey) *Key {
-	return &Key{reference: reference, public: public}
+	return &Key{reference: reference, public: public, turns: make(chan struct{}, maxTurns)}
 }
 
 // Public is the public half.
@@ -50,11 +40,17 @@ func (k *Key) Public() crypto.PublicKey { return k.public }
 func (k *Key) SignDigest(ctx context.Context, sha256 []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, signTime)
 	defer cancel()
-	service, err := k.opened(ctx)
-	if err != nil {
-		return nil, err
+	select {
+	case k.turns <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for %s: %w", k.reference, ctx.Err())
 	}
 	signature, err := inTime(ctx, func() ([]byte, error) {
+		defer func() { <-k.turns }() // when the provider is done, which may be later than we are
+		service, err := k.opened(ctx)
+		if err != nil {
+			return nil, err
+		}
 		return service.SignMessage(bytes.NewReader(nil), options.WithContext(ctx), options.WithDigest(sha256),
 			options.WithCryptoSignerOpts(crypto.SHA256))
 	})
@@ -71,7 +67,7 @@ func (k *Key) opened(ctx context.Context) (kms.SignerVerifier, error) {
 	if service != nil {
 		return service, nil
 	}
-	service, err := Open(ctx, k.reference) // perhaps several at once, of which one is kept
+	service, err := open(ctx, k.reference) // perhaps several at once, of which one is kept
 	if err != nil {
 		return nil, err
 	}

@@ -2,15 +2,12 @@
 
 package pkcs11
 
-import (
-	"crypto"
-	"errors"
-)
+import "errors"
 
 // Supported says whether this build can open tokens.
 const Supported = false
 
 // Open says that this is not the build for it.
-func Open(Token) (crypto.Signer, error) {
+func Open(Token) (*Key, error) {
 	return nil, errors.New("this build cannot use hardware security modules; make the one that can with: make build-pkcs11")
 }

@@ -3,25 +3,34 @@
 package pkcs11
 
 import (
-	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ThalesIgnite/crypto11"
+	"github.com/miekg/pkcs11"
 )
+
+// refusals are what a token says of a PIN.
+var refusals = []pkcs11.Error{pkcs11.CKR_PIN_INCORRECT, pkcs11.CKR_PIN_LOCKED, pkcs11.CKR_PIN_EXPIRED, pkcs11.CKR_PIN_INVALID}
 
 // Supported says whether this build can open tokens.
 const Supported = true
 
-// Open logs in to a token and finds a key pair in it. It stays logged in for as long as the process runs. The key is safe for
-// concurrent use. No error has the PIN in it.
-func Open(t Token) (crypto.Signer, error) {
-	session, err := crypto11.Configure(&crypto11.Config{Path: t.Module, TokenLabel: t.Token, Pin: t.PIN})
+// Open logs in to a token and finds a key pair in it. It stays logged in for as long as the process runs. No error has the PIN
+// in it.
+func Open(t Token) (*Key, error) { return newKey(func() (*session, error) { return logIn(t) }) }
+
+func logIn(t Token) (*session, error) {
+	in, err := crypto11.Configure(&crypto11.Config{Path: t.Module, TokenLabel: t.Token, Pin: t.PIN})
+	if why, ok := errors.AsType[pkcs11.Error](err); ok && slices.Contains(refusals, why) {
+		err = fmt.Errorf("%w: %w", errPIN, withoutPIN(err, t.PIN))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open token %q by %s: %w", t.Token, t.Module, withoutPIN(err, t.PIN))
 	}
-	pairs, err := session.FindKeyPairs(nil, []byte(t.Label))
+	pairs, err := in.FindKeyPairs(nil, []byte(t.Label))
 	switch {
 	case err != nil:
 	case len(pairs) == 0:
@@ -33,9 +42,9 @@ func Open(t Token) (crypto.Signer, error) {
 	}
 	if err != nil {
 		err = fmt.Errorf("find key pair %q in token %q: %w", t.Label, t.Token, withoutPIN(err, t.PIN))
-		return nil, errors.Join(err, session.Close())
+		return nil, errors.Join(err, in.Close())
 	}
-	return pairs[0], nil
+	return &session{pairs[0], in.Close}, nil
 }
 
 // withoutPIN keeps a secret out of an error, whatever the library puts there.

@@ -86,7 +86,7 @@ type Stack struct {
 	DiffIDs  []digest.Digest // one for each layer, the lowest first
 }
 
-// ReadStack reads it of an image that runs. An error with [ErrInvalid] is the image's fault.
+// ReadStack reads the stack of an image that runs. An error with [ErrInvalid] is the image's fault.
 func ReadStack(ctx context.Context, blobs Blobs, repo string, m *manifest.Manifest) (Stack, error) {
 	if !m.IsRunnable() {
 		return Stack{}, fmt.Errorf("%w: it is not an image that runs", ErrInvalid)

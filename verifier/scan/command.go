@@ -67,7 +67,10 @@ type Command struct {
 	asks      string // of Version
 	isolation func() isolation
 
-	mu      sync.Mutex
+	mu     sync.Mutex // of what follows
+	hashed identity   // of the program that is pinned
+
+	asking  sync.Mutex // of what follows
 	version versionInfo
 	asked   time.Time
 }
@@ -123,16 +126,24 @@ func look(name string) (string, error) {
 	return "", fmt.Errorf("%s is in none of %s", name, Path)
 }
 
-// open opens a program, and makes sure that it is the one that is meant.
+// open opens a program, and makes sure that it is the one that is meant. What has not changed since it was hashed is not hashed
+// again: that takes longer than most scans.
 func (c *Command) open(path string) (*os.File, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if stat, err := file.Stat(); err != nil || !stat.Mode().IsRegular() {
+	stat, err := file.Stat()
+	if err != nil || !stat.Mode().IsRegular() {
 		return nil, errors.Join(fmt.Errorf("%s is no program", path), file.Close())
 	}
 	if c.Digest == "" {
+		return file, nil
+	}
+	c.mu.Lock()
+	hashed := c.hashed
+	c.mu.Unlock()
+	if now, ok := identityOf(stat); ok && now == hashed {
 		return file, nil
 	}
 	got, err := c.Digest.Algorithm().FromReader(file)
@@ -141,6 +152,11 @@ func (c *Command) open(path string) (*os.File, error) {
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
+	}
+	if id, ok := identityOf(stat); ok && id.settled(time.Now()) {
+		c.mu.Lock()
+		c.hashed = id
+		c.mu.Unlock()
 	}
 	return file, nil
 }

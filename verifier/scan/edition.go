@@ -36,8 +36,8 @@ func (c *Command) ask(ctx context.Context) (versionInfo, error) {
 	if len(c.CommandOptions.Version) == 0 {
 		return versionInfo{edition: time.Now().Truncate(undatedFor).UTC().Format(time.RFC3339)}, nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.asking.Lock()
+	defer c.asking.Unlock()
 	if time.Since(c.asked) < versionFor {
 		return c.version, nil
 	}

@@ -9,8 +9,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 )
 
 // Workplace is a directory for what scanners read and write. Each scan gets a folder of its own in it, which goes with the
@@ -73,10 +75,23 @@ func writeLayout(ctx context.Context, dir string, blobs Blobs, image Image) erro
 		return err
 	}
 
+	fetches, ctx := errgroup.WithContext(ctx)
+	fetches.SetLimit(fetchesAtOnce)
+	known := map[digest.Digest]bool{} // an image may have a layer twice
 	for _, d := range append([]ocispec.Descriptor{m.Config}, m.Layers...) {
-		if err := writeBlob(ctx, dir, blobs, image.Repo, d); err != nil {
-			return fmt.Errorf("fetch %s: %w", d.Digest, err)
+		if known[d.Digest] {
+			continue
 		}
+		known[d.Digest] = true
+		fetches.Go(func() error {
+			if err := writeBlob(ctx, dir, blobs, image.Repo, d); err != nil {
+				return fmt.Errorf("fetch %s: %w", d.Digest, err)
+			}
+			return nil
+		})
+	}
+	if err := fetches.Wait(); err != nil {
+		return err
 	}
 	top := ocispec.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: int64(len(m.Raw))}
 	if err := writeNew(blobPath(dir, top), m.Raw); err != nil {
@@ -90,15 +105,15 @@ func writeLayout(ctx context.Context, dir string, blobs Blobs, image Image) erro
 	})
 }
 
+// fetchesAtOnce is how many parts of an image are fetched at a time, which is as many as clients pull.
+const fetchesAtOnce = 3
+
 func blobPath(dir string, d ocispec.Descriptor) string {
 	return filepath.Join(dir, ocispec.ImageBlobsDir, d.Digest.Algorithm().String(), d.Digest.Encoded())
 }
 
 func writeBlob(ctx context.Context, dir string, blobs Blobs, repo string, d ocispec.Descriptor) error {
 	path := blobPath(dir, d)
-	if _, err := os.Stat(path); err == nil {
-		return nil // a layer that the image has twice
-	}
 	body, _, err := blobs.OpenBlob(ctx, repo, d.Digest)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,6 +45,11 @@ const (
 	responseType = "application/vnd.scanner.adapter.scan.response+json"
 	reportType   = "application/vnd.security.vulnerability.report"
 	reportAsked  = reportType + "; version=1.1"
+	sbomType     = "application/vnd.security.sbom.report+json"
+	sbomAsked    = sbomType + "; version=1.0"
+
+	cycloneDX = "application/vnd.cyclonedx+json"
+	spdx      = "application/spdx+json"
 )
 
 // Bounds of what an adapter says.
@@ -83,8 +89,10 @@ type metadata struct {
 		Version string `json:"version"`
 	} `json:"scanner"`
 	Capabilities []struct {
-		Consumes []string `json:"consumes_mime_types"`
-		Produces []string `json:"produces_mime_types"`
+		Type       string          `json:"type"` // since version 1.2; vulnerability where there is none
+		Consumes   []string        `json:"consumes_mime_types"`
+		Produces   []string        `json:"produces_mime_types"`
+		Attributes json.RawMessage `json:"additional_attributes"`
 	} `json:"capabilities"`
 	Properties map[string]string `json:"properties"`
 }
@@ -117,18 +125,41 @@ func (s *Scanner) metadata(ctx context.Context) (metadata, time.Time, error) {
 // takes reports whether the adapter scans manifests of a type, and says so as it will be asked to.
 func (m *metadata) takes(mediaType string) bool {
 	for _, c := range m.Capabilities {
-		produces := false
-		for _, p := range c.Produces {
-			kind, parameters, err := mime.ParseMediaType(p)
-			produces = produces || err == nil && kind == reportType && (parameters["version"] == "1.1" || parameters["version"] == "1.0")
-		}
-		for _, t := range c.Consumes {
-			if produces && t == mediaType {
-				return true
-			}
+		if (c.Type == "" || c.Type == "vulnerability") && slices.Contains(c.Consumes, mediaType) && produces(c.Produces, reportType, "1.1", "1.0") {
+			return true
 		}
 	}
 	return false
+}
+
+// lists says in which format the adapter writes a bill of materials of manifests of a type, and empty where it writes none.
+// CycloneDX is the one that is compared by its packages' names.
+func (m *metadata) lists(mediaType string) (format string) {
+	for _, c := range m.Capabilities {
+		if c.Type != "sbom" || !slices.Contains(c.Consumes, mediaType) || !produces(c.Produces, sbomType, "1.0") {
+			continue
+		}
+		var attributes struct {
+			Formats []string `json:"sbom_media_types"`
+		}
+		if json.Unmarshal(c.Attributes, &attributes) != nil { // it says nothing that we know
+			continue
+		}
+		for _, known := range []string{cycloneDX, spdx} {
+			if slices.Contains(attributes.Formats, known) {
+				return known
+			}
+		}
+	}
+	return ""
+}
+
+// produces reports whether a kind of report is among those of an adapter, in one of the versions.
+func produces(all []string, wanted string, versions ...string) bool {
+	return slices.ContainsFunc(all, func(p string) bool {
+		kind, parameters, err := mime.ParseMediaType(p)
+		return err == nil && kind == wanted && slices.Contains(versions, parameters["version"])
+	})
 }
 
 // Edition implements [scan.Scanner].
@@ -166,37 +197,63 @@ func (s *Scanner) scan(ctx context.Context, image scan.Image) (scan.Report, erro
 
 	authorization, shut := s.Door.open(ctx, s.Blobs, image)
 	defer shut()
-	id, err := s.request(ctx, image, authorization)
+	format := m.lists(image.Manifest.MediaType)
+	id, err := s.request(ctx, image, authorization, capability{Type: "vulnerability", Produces: []string{reportAsked}})
 	if err != nil {
 		return scan.Report{}, err
 	}
-	found, err := s.await(ctx, id, image)
+	listing := ""
+	if format != "" { // in a request of its own, as Harbor asks for it
+		wanted := capability{Type: "sbom", Produces: []string{sbomAsked}, Parameters: &parameters{[]string{format}}}
+		if listing, err = s.request(ctx, image, authorization, wanted); err != nil {
+			return scan.Report{}, fmt.Errorf("bill of materials: %w", err)
+		}
+	}
+	raw, err := s.await(ctx, id, "", reportAsked)
 	if err != nil {
 		return scan.Report{}, err
+	}
+	found, err := readReport(raw, image)
+	if err != nil {
+		return scan.Report{}, err
+	}
+	if format != "" {
+		raw, err := s.await(ctx, listing, "?sbom_media_type="+url.QueryEscape(format), sbomAsked)
+		if err == nil {
+			err = readSBOM(raw, image, format, &found)
+		}
+		if err != nil {
+			return scan.Report{}, fmt.Errorf("bill of materials: %w", err)
+		}
 	}
 	found.Started, found.Database = began, database
 	return found, nil
 }
 
-// request asks for a scan.
-func (s *Scanner) request(ctx context.Context, image scan.Image, authorization string) (id string, err error) {
-	type capability struct {
-		Type     string   `json:"type"`
-		Produces []string `json:"produces_mime_types"`
-	}
+// capability is what an adapter is asked to do, since version 1.2; older adapters overlook it.
+type capability struct {
+	Type       string      `json:"type"`
+	Produces   []string    `json:"produces_mime_types"`
+	Parameters *parameters `json:"parameters,omitempty"`
+}
+
+type parameters struct {
+	Formats []string `json:"sbom_media_types"`
+}
+
+// request asks for a scan, or for a bill of materials.
+func (s *Scanner) request(ctx context.Context, image scan.Image, authorization string, wanted capability) (id string, err error) {
 	var body struct {
 		Registry struct {
 			URL           string `json:"url"`
 			Authorization string `json:"authorization"`
 		} `json:"registry"`
-		Artifact artifact `json:"artifact"`
-
-		// Version 1.2; older adapters overlook it.
-		Enabled []capability `json:"enabled_capabilities"`
+		Artifact artifact     `json:"artifact"`
+		Enabled  []capability `json:"enabled_capabilities"`
 	}
 	body.Registry.URL, body.Registry.Authorization = s.DoorURL, authorization
 	body.Artifact = artifact{Repository: image.Repo, Digest: image.Manifest.Digest.String(), MediaType: image.Manifest.MediaType}
-	body.Enabled = []capability{{Type: "vulnerability", Produces: []string{reportAsked}}}
+	body.Enabled = []capability{wanted}
 	sent, err := json.Marshal(body)
 	if err != nil {
 		return "", err
@@ -226,20 +283,20 @@ type artifact struct {
 }
 
 // await asks for the report until it is there.
-func (s *Scanner) await(ctx context.Context, id string, image scan.Image) (scan.Report, error) {
+func (s *Scanner) await(ctx context.Context, id, query, accept string) ([]byte, error) {
 	for {
-		raw, header, err := s.do(ctx, http.MethodGet, "scan/"+url.PathEscape(id)+"/report", nil,
-			map[string]string{"Accept": reportAsked}, scan.MaxReport, http.StatusOK, http.StatusFound)
+		raw, header, err := s.do(ctx, http.MethodGet, "scan/"+url.PathEscape(id)+"/report"+query, nil,
+			map[string]string{"Accept": accept}, scan.MaxReport, http.StatusOK, http.StatusFound)
 		if err != nil {
-			return scan.Report{}, fmt.Errorf("ask for the report: %w", err)
+			return nil, fmt.Errorf("ask for the report: %w", err)
 		}
 		if header == nil {
-			return readReport(raw, image)
+			return raw, nil
 		}
 		select {
 		case <-time.After(refreshAfter(header)):
 		case <-ctx.Done():
-			return scan.Report{}, context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
 	}
 }
@@ -267,6 +324,37 @@ func readReport(raw []byte, image scan.Image) (scan.Report, error) {
 		report.Finished = time.Now()
 	}
 	return scan.Report{Scan: report.Scan}, nil
+}
+
+// readSBOM reads a bill of materials, makes sure that it is about the image, and takes from it how many packages the scanner
+// saw. https://github.com/goharbor/pluggable-scanner-spec/blob/main/data/spec/SBOM.md
+func readSBOM(raw []byte, image scan.Image, format string, into *scan.Report) error {
+	var said struct {
+		Artifact struct {
+			Digest string `json:"digest"`
+		} `json:"artifact"`
+		Format string          `json:"media_type"`
+		SBOM   json.RawMessage `json:"sbom"`
+	}
+	if err := strictjson.Decode(raw, &said); err != nil {
+		return fmt.Errorf("it cannot be read: %w", err)
+	}
+	switch {
+	case said.Artifact.Digest != image.Manifest.Digest.String():
+		return fmt.Errorf("it is about the image %.71q, not about %s", said.Artifact.Digest, image.Manifest.Digest)
+	case said.Format != format:
+		return fmt.Errorf("it is one of %.60q, not of %s", said.Format, format)
+	}
+	predicateType, place := policy.PredicateTypes("cyclonedx")[0], &into.SBOM
+	if format == spdx {
+		predicateType, place = policy.PredicateTypes("spdx")[0], &into.SPDX
+	}
+	facts, err := predicate.Read(predicateType, bytes.NewReader(said.SBOM))
+	if err != nil {
+		return fmt.Errorf("it cannot be read: %w", err)
+	}
+	into.Packages, into.Counted, *place = facts.SBOM.Packages, true, said.SBOM
+	return nil
 }
 
 // do sends one request. Of an answer of the first status it returns the body, of another that is wanted the header.

@@ -39,6 +39,7 @@ type adapter struct {
 	metadata string
 	accept   func(w http.ResponseWriter) bool // in the place of accepting a scan
 	report   func(ours string) string         // in the place of its report
+	sbom     func(ours string) string         // in the place of its bill of materials
 	polls    int                              // how often it says "not yet"
 
 	mu      sync.Mutex
@@ -53,12 +54,25 @@ type scanRequest struct {
 		Repository, Digest string
 		MediaType          string `json:"mime_type"`
 	}
+	Enabled []capability `json:"enabled_capabilities"`
 }
+
+// The scans that it accepts, by what is asked for.
+const (
+	scanID    = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+	listingID = "0d9b6f0c-2c7a-4f0e-9d7b-7c1b6f3c9a11"
+)
 
 const goodMetadata = `{"scanner":{"name":"Test","vendor":"Sealgate","version":"1.0"},
  "capabilities":[{"type":"vulnerability","consumes_mime_types":["application/vnd.oci.image.manifest.v1+json","application/vnd.docker.distribution.manifest.v2+json"],
  "produces_mime_types":["application/vnd.security.vulnerability.report; version=1.1"]}],
  "properties":{"harbor.scanner-adapter/vulnerability-database-updated-at":"2026-11-24T02:00:00Z"}}`
+
+// listingMetadata is that of an adapter of version 1.2, which writes bills of materials too.
+func listingMetadata(formats string) string {
+	return strings.Replace(goodMetadata, `version=1.1"]}],`, `version=1.1"]},{"type":"sbom","consumes_mime_types":["application/vnd.oci.image.manifest.v1+json"],
+ "produces_mime_types":["application/vnd.security.sbom.report+json; version=1.0"],"additional_attributes":{"sbom_media_types":[`+formats+`]}}],`, 1)
+}
 
 func (a *adapter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Authorization") != "Bearer adapter-token" {
@@ -79,16 +93,42 @@ func (a *adapter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if got := r.Header.Get("Content-Type"); got != "application/vnd.scanner.adapter.scan.request+json; version=1.1" {
 			a.t.Errorf("the request's type is %q", got)
 		}
-		if err := json.NewDecoder(r.Body).Decode(&a.asked); err != nil {
-			a.t.Error(err)
+		var asked scanRequest
+		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || len(asked.Enabled) != 1 {
+			a.t.Errorf("got %+v, %v", asked, err)
+			http.Error(w, "what?", http.StatusBadRequest)
+			return
 		}
+		a.asked = asked
 		if a.accept != nil && a.accept(w) {
 			return
 		}
 		w.Header().Set("Content-Type", "application/vnd.scanner.adapter.scan.response+json; version=1.1")
 		w.WriteHeader(http.StatusAccepted)
-		_, _ = io.WriteString(w, `{"id":"3fa85f64-5717-4562-b3fc-2c963f66afa6"}`)
-	case "GET /base/api/v1/scan/3fa85f64-5717-4562-b3fc-2c963f66afa6/report":
+		id := scanID
+		if asked.Enabled[0].Type == "sbom" {
+			id = listingID
+		}
+		_, _ = fmt.Fprintf(w, `{"id":%q}`, id)
+	case "GET /base/api/v1/scan/" + listingID + "/report":
+		if got := r.Header.Get("Accept"); got != "application/vnd.security.sbom.report+json; version=1.0" {
+			a.t.Errorf("the bill of materials is asked for as %q", got)
+		}
+		format := r.URL.Query().Get("sbom_media_type")
+		if formats := a.asked.Enabled[0].Parameters; formats == nil || fmt.Sprint(formats.Formats) != "["+format+"]" {
+			a.t.Errorf("asked to make %+v, then for %q", formats, format)
+		}
+		made := `{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"type":"library","name":"openssl","purl":"pkg:deb/debian/openssl@3.0.2"},{"type":"operating-system","name":"debian"}]}`
+		if format == "application/spdx+json" {
+			made = `{"spdxVersion":"SPDX-2.3","name":"x","creationInfo":{"created":"2026-11-24T10:00:00Z"},"packages":[{"name":"openssl"},{"name":"image","primaryPackagePurpose":"CONTAINER"}]}`
+		}
+		ours := fmt.Sprintf(`{"generated_at":"2026-11-24T10:00:00Z","artifact":{"repository":%q,"digest":%q},"scanner":{"name":"Test","vendor":"Sealgate","version":"1.0"},"vendor_attributes":{},"media_type":%q,"sbom":%s}`,
+			a.asked.Artifact.Repository, a.asked.Artifact.Digest, format, made)
+		if a.sbom != nil {
+			ours = a.sbom(ours)
+		}
+		_, _ = io.WriteString(w, ours)
+	case "GET /base/api/v1/scan/" + scanID + "/report":
 		if a.seen++; a.seen <= a.polls {
 			w.Header().Set("Refresh-After", "0")
 			w.Header().Set("Location", r.URL.Path)
@@ -215,6 +255,30 @@ func TestACleanReportHasNoList(t *testing.T) {
 	}
 }
 
+// An adapter of version 1.2 tells how many packages it saw, where it is asked for a bill of materials. One that writes none,
+// or none that we read, is not asked.
+func TestAnAdapterTellsHowManyPackagesItSaw(t *testing.T) {
+	s := scantest.Blobs{}
+	image := imageOf(t, s, "openssl 3.0.2")
+	for name, c := range map[string]struct {
+		metadata             string
+		counted, comes, spdx bool
+	}{
+		"none":                     {metadata: goodMetadata},
+		"both formats":             {metadata: listingMetadata(`"application/spdx+json","application/vnd.cyclonedx+json"`), counted: true, comes: true},
+		"SPDX":                     {metadata: listingMetadata(`"application/spdx+json"`), counted: true, spdx: true},
+		"another format":           {metadata: listingMetadata(`"application/xml"`)},
+		"attributes that are none": {metadata: strings.Replace(listingMetadata(""), `{"sbom_media_types":[]}`, `"sbom"`, 1)},
+		"of another kind of image": {metadata: strings.Replace(listingMetadata(`"application/spdx+json"`), `"sbom","consumes_mime_types":["application/vnd.oci.image.manifest.v1+json"]`, `"sbom","consumes_mime_types":["text/plain"]`, 1)},
+		"another report":           {metadata: strings.Replace(listingMetadata(`"application/spdx+json"`), "version=1.0", "version=2.0", 1)},
+	} {
+		report, err := start(t, s, &adapter{metadata: c.metadata}).Scan(context.Background(), image)
+		if err != nil || report.Counted != c.counted || c.counted && report.Packages != 1 || (report.SBOM != nil) != c.comes || (report.SPDX != nil) != c.spdx || report.Scanner != "Test" {
+			t.Errorf("%s: got %+v, %v", name, report, err)
+		}
+	}
+}
+
 // An adapter that is broken or hostile finds nothing out.
 func TestThreat152_AnAdapterThatFailsIsNoCleanScan(t *testing.T) {
 	s := scantest.Blobs{}
@@ -253,15 +317,19 @@ func TestThreat152_AnAdapterThatFailsIsNoCleanScan(t *testing.T) {
 			w.WriteHeader(307)
 			return true
 		}}, "it answered 307"},
-		"it never finishes":                 {&adapter{polls: 1 << 30}, "it did not finish in 3s"},
-		"its report is about another image": {&adapter{report: replaced(image.Manifest.Digest.String(), digest.FromString("x").String())}, "its report is about the image"},
-		"its report is about none":          {&adapter{report: replaced(`"artifact"`, `"other"`)}, "artifact"},
-		"its report says nothing of who":    {&adapter{report: replaced(`"scanner"`, `"other"`)}, "scanner"},
-		"its report says nothing of when":   {&adapter{report: replaced(`"generated_at"`, `"other"`)}, "generated_at"},
-		"its report is half":                {&adapter{report: func(ours string) string { return ours[:200] }}, "its report cannot be read"},
-		"its report is empty":               {&adapter{report: func(string) string { return "" }}, "its report cannot be read"},
-		"a finding has no severity":         {&adapter{report: replaced(`"severity":"High","links"`, `"links"`)}, "severity"},
-		"a finding has no name":             {&adapter{report: replaced(`"id":"CVE-1"`, `"id":""`)}, "id"},
+		"it never finishes":                            {&adapter{polls: 1 << 30}, "it did not finish in 3s"},
+		"its report is about another image":            {&adapter{report: replaced(image.Manifest.Digest.String(), digest.FromString("x").String())}, "its report is about the image"},
+		"its report is about none":                     {&adapter{report: replaced(`"artifact"`, `"other"`)}, "artifact"},
+		"its report says nothing of who":               {&adapter{report: replaced(`"scanner"`, `"other"`)}, "scanner"},
+		"its report says nothing of when":              {&adapter{report: replaced(`"generated_at"`, `"other"`)}, "generated_at"},
+		"its report is half":                           {&adapter{report: func(ours string) string { return ours[:200] }}, "its report cannot be read"},
+		"its report is empty":                          {&adapter{report: func(string) string { return "" }}, "its report cannot be read"},
+		"its bill of materials is about another image": {&adapter{metadata: listingMetadata(`"application/spdx+json"`), sbom: replaced(image.Manifest.Digest.String(), digest.FromString("x").String())}, "bill of materials: it is about the image"},
+		"its bill of materials is of another format":   {&adapter{metadata: listingMetadata(`"application/spdx+json"`), sbom: replaced(`"media_type":"application/spdx+json"`, `"media_type":"application/xml"`)}, `it is one of "application/xml"`},
+		"its bill of materials is not there":           {&adapter{metadata: listingMetadata(`"application/spdx+json"`), sbom: replaced(`"sbom"`, `"other"`)}, "bill of materials: it cannot be read"},
+		"its bill of materials is half":                {&adapter{metadata: listingMetadata(`"application/spdx+json"`), sbom: func(ours string) string { return ours[:300] }}, "bill of materials: it cannot be read"},
+		"a finding has no severity":                    {&adapter{report: replaced(`"severity":"High","links"`, `"links"`)}, "severity"},
+		"a finding has no name":                        {&adapter{report: replaced(`"id":"CVE-1"`, `"id":""`)}, "id"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

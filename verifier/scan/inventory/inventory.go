@@ -6,7 +6,7 @@
 // hangs, dies or says half a word is an error, never an image without packages.
 //
 // What is read is the image's final file system, with all its layers laid over each other. Nothing of it is unpacked: the
-// layers' tars lie in one file without a name, and where in it each file is, is known. See [tree].
+// layers' tars lie in one file without a name, and where in it each file is, is known (tree.go).
 //
 // An inventory is honest about what it did not understand: see [Inventory.Gaps]. An image in which nothing is recognised is
 // not an image without vulnerabilities.
