@@ -267,7 +267,9 @@ func TestAStackIsOneDiffIDForEachLayer(t *testing.T) {
 		!slices.Equal(stack.DiffIDs, []digest.Digest{digest.Digest(id("a")), digest.Digest(id("b"))}) {
 		t.Errorf("got %+v, %v", stack, err)
 	}
-	chart := func(doc *ocispec.Manifest) { doc.Config.MediaType, doc.Layers = "application/x", []ocispec.Descriptor{} }
+	chart := func(doc *ocispec.Manifest) {
+		doc.Config.MediaType, doc.Layers = "application/x", []ocispec.Descriptor{}
+	}
 	for name, c := range map[string]struct {
 		config string
 		change func(*ocispec.Manifest)
