@@ -289,6 +289,7 @@ func TestScanSaysWhatIsWrongWithWhatWasTyped(t *testing.T) {
 		"imge.tar":            {2, "there is no imge.tar"},
 		t.TempDir():           {2, "is no OCI layout, as it has no index.json; images are scanned, not folders of sources"},
 		"prod/nothing:v1":     {4, "not found"},
+		"UPPER/case":          {2, "names no repository; write [host/]repo[:tag][@digest], in lower case"},
 		"/dev/null":           {2, "is no tar of an image"},
 		"docker.io/nothing:1": {4, "not found"},
 	} {
