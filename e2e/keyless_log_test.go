@@ -162,7 +162,7 @@ func TestThreat076_ALogThatDoesNotProveWhatItTook(t *testing.T) {
 		"a promise of another": {func(e entry) { verification(e)["signedEntryTimestamp"] = "MAYCAQECAQE=" }, "identity that is configured"},
 		"more than an entry": {func(e entry) {
 			e["attestation"] = entry{"data": strings.Repeat("A", 2<<20)}
-		}, "larger than"},
+		}, "more than 512 KiB"},
 	} {
 		meddle.Store(&c.change)
 		repo := "app/" + strings.NewReplacer(" ", "-", "'", "").Replace(name)

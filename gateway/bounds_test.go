@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -211,5 +212,39 @@ func TestThreat019_021_WhatWasJudgedOnceIsStillTooDeepAndStillLiedAbout(t *testi
 	r.bypass("a", liar.digest.String(), liar)
 	if a := r.putManifest("a", "lie", indexOf(entry(levels[2]), entry(liar))); a.status != http.StatusBadRequest {
 		t.Errorf("an index that lies: got %d %s", a.status, a.body)
+	}
+}
+
+// remembers is a verifier that knows of one subject what was attached to it a while ago, and of all others that nothing is.
+type remembers struct {
+	digest   digest.Digest
+	evidence policy.Evidence
+}
+
+func (v remembers) Verify(_ context.Context, s policy.Subject) (policy.Evidence, error) {
+	if s.Digest == v.digest {
+		return v.evidence, nil
+	}
+	return policy.Evidence{}, nil
+}
+func (remembers) Forget(policy.Subject) {}
+
+// The signature that the index lacks may have been attached since: nobody can tell whether its child is to be refused.
+func TestThreat134_AChildIsNotRefusedByWhatIsRememberedOfItsIndex(t *testing.T) {
+	r := newRig(t)
+	child := newImage("65532", "child")
+	index := newIndex(child)
+	r.bypass("a", child.digest.String(), child)
+	r.bypass("a", "v1", index)
+	r.ledger.Admit("a", index.digest, []digest.Digest{child.digest})
+	byStranger := policy.Evidence{Signatures: []policy.Signature{{Authority: "stranger", Signed: index.digest, Evidence: index.digest}}}
+	path := "/v2/a/manifests/" + child.digest.String()
+	for _, c := range []struct {
+		remembered time.Time
+		want       int
+	}{{time.Time{}, http.StatusForbidden}, {time.Now().Add(-time.Minute), http.StatusServiceUnavailable}} {
+		byStranger.Remembered = c.remembered
+		r.swap(func(re *gateway.Regime) { re.Verifier = remembers{index.digest, byStranger} })
+		r.want(c.want, "GET", path, nil)
 	}
 }

@@ -165,3 +165,13 @@ func (r *rig) follow(path string, entries func(answer) []string) (all []string) 
 	r.t.Fatalf("the list has no end: %v, then %s", all, path)
 	return nil
 }
+
+// The same name at two registries is two repositories, with rules of their own.
+func TestThreat147_AMountFromAnotherRegistryIsNotOneFromANamesakeHere(t *testing.T) {
+	r := newRigOfTwo(t)
+	im := newImage("65532", "here")
+	r.bypass("app", "v1", im)
+	mount := "/v2/dest/blobs/uploads/?mount=" + layerOf(im) + "&from="
+	r.want(http.StatusAccepted, "POST", mount+"other/app", nil)
+	r.want(http.StatusCreated, "POST", mount+"app", nil)
+}
