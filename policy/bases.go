@@ -148,11 +148,9 @@ func (r *Rule) whyBase(image Image, at time.Time) string {
 // ended says why a base image does not count any more, empty while it does. It is for the list to say when it was approved:
 // what the image says of itself is not asked.
 func (b *base) ended(maxAge time.Duration, at time.Time) string {
-	switch age := at.Sub(b.approved); {
+	switch age := at.Sub(b.approved); { // since year 1 for a list that should not have compiled
 	case !b.until.IsZero() && !at.Before(b.until):
 		return Printable(b.Name) + " is not approved any more"
-	case maxAge > 0 && b.approved.IsZero(): // did not compile
-		return Printable(b.Name) + " was approved nobody knows when"
 	case maxAge > 0 && age > maxAge:
 		return fmt.Sprintf("%s was approved %s ago, at most %s are allowed", Printable(b.Name), spanBeyond(age, maxAge), span(maxAge))
 	}

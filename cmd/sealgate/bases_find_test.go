@@ -95,6 +95,17 @@ func forPlatform(t *testing.T, image v1.Image, platform string) v1.Image {
 	return image
 }
 
+// aChart is an artifact that no runtime starts.
+func aChart(t *testing.T) v1.Image {
+	t.Helper()
+	layer := static.NewLayer([]byte("a chart"), "application/vnd.cncf.helm.chart.content.v1.tar+gzip")
+	image, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1), mutate.Addendum{Layer: layer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mutate.ConfigMediaType(image, "application/vnd.cncf.helm.config.v1+json")
+}
+
 func adding(t *testing.T, platform string, what mutate.Appendable) mutate.IndexAddendum {
 	t.Helper()
 	a := mutate.IndexAddendum{Add: what}
@@ -151,12 +162,11 @@ func TestEveryPlatformOfABaseIsPinned(t *testing.T) {
 	amd64, arm64, arm64v7, s390x := anImage(t, 2, "linux/amd64"), anImage(t, 3, "linux/arm64"), anImage(t, 1, "linux/arm/v7"), anImage(t, 1, "linux/s390x")
 	claims := adding(t, "unknown/unknown", anImage(t, 1, "unknown/unknown"))
 	claims.Annotations = map[string]string{buildkitType: buildkitClaim}
-	chart := adding(t, "", mutate.ConfigMediaType(mutate.MediaType(anImage(t, 1, "linux/amd64"), types.OCIManifestSchema1), "application/vnd.cncf.helm.config.v1+json"))
+	chart := adding(t, "", aChart(t))
 	inner := mutate.AppendManifests(empty.Index, adding(t, "", s390x))
-	index := mutate.AppendManifests(empty.Index, adding(t, "linux/amd64", amd64), adding(t, "linux/arm64/v8", arm64), claims, adding(t, "linux/arm/v7", arm64v7), adding(t, "", inner))
+	index := mutate.AppendManifests(empty.Index, adding(t, "linux/amd64", amd64), adding(t, "linux/arm64/v8", arm64), claims, adding(t, "linux/arm/v7", arm64v7), chart, adding(t, "", inner))
 	h.publish(t, "base:multi", index)
 	h.publish(t, "base:single", arm64v7)
-	h.publish(t, "base:chart", mutate.AppendManifests(empty.Index, chart))
 
 	file := newStorage(t, atHub(h, basePolicy))
 	list := filepath.Join(filepath.Dir(file), "bases.yaml")
@@ -211,6 +221,13 @@ func TestBasesThatCannotBePinnedSayWhy(t *testing.T) {
 	for range 3 {
 		deep = mutate.AppendManifests(empty.Index, adding(t, "", deep))
 	}
+	h.publish(t, "chart:1", aChart(t))
+	h.publish(t, "charts:1", mutate.AppendManifests(empty.Index, adding(t, "", aChart(t))))
+	var wide v1.ImageIndex = empty.Index
+	for range maxPlatforms + 1 {
+		wide = mutate.AppendManifests(wide, adding(t, "linux/amd64", anImage(t, 1, "linux/amd64")))
+	}
+	h.publish(t, "wide:1", wide)
 	h.publish(t, "good:1", image)
 	h.publish(t, "deep:1", deep)
 	h.publish(t, "none:1", empty.Index)
@@ -249,6 +266,9 @@ func TestBasesThatCannotBePinnedSayWhy(t *testing.T) {
 		"hub.example/deep:1":                    {"", "more than 3 deep", exitUpstream},
 		"hub.example/none:1":                    {"", "an index without an image that runs", exitUpstream},
 		"hub.example/scratch:1":                 {"", "it has no layers", exitUpstream},
+		"hub.example/chart:1":                   {"", "it is not an image that runs", exitUpstream},
+		"hub.example/charts:1":                  {"", "an index without an image that runs", exitUpstream},
+		"hub.example/wide:1":                    {"", "lists more than 64 manifests", exitUpstream},
 		"hub.example/hollow:1":                  {"", "its layers are empty", exitUpstream},
 		"hub.example/index:1":                   {"linux/arm64", "it has no image for linux/arm64", exitUpstream},
 		"hub.example/good:1":                    {"linux/arm64", "it has no image for linux/arm64", exitUpstream},

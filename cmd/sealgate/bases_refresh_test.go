@@ -114,6 +114,19 @@ func TestARefreshWritesPinsAndLeavesTheRest(t *testing.T) {
 	}
 }
 
+// An empty line within a text is a part of it. That the others go is the price.
+func TestATextWithAnEmptyLineStaysWhatItSays(t *testing.T) {
+	t.Parallel()
+	file := listFile(t, "bases:\n  - name: \"a\n\n      b\"\n    image: debian:13\n")
+	r := refreshing(map[string]basePin{"debian:13": pinOf("d", "linux/amd64")})
+	if result := r.refresh(context.Background(), file, keepPins); !result.Written {
+		t.Fatalf("got %+v", result)
+	}
+	if list, err := readBaseList(file); err != nil || list[0].Name != "a\nb" {
+		t.Errorf("got %+v, %v", list, err)
+	}
+}
+
 func TestOlderPinsStayWhileTheyCount(t *testing.T) {
 	t.Parallel()
 	pins := ""
@@ -244,6 +257,18 @@ func TestAReaderSeesOneListOrTheOther(t *testing.T) {
 	reading.Wait()
 	if left, err := filepath.Glob(filepath.Join(filepath.Dir(file), ".*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestAListIsBounded(t *testing.T) {
+	t.Parallel()
+	text := "bases:\n  - name: debian\n    image: debian:13\n"
+	file := listFile(t, text)
+	huge := pinOf("d", "linux/amd64")
+	huge.Images[0].DiffIDs = slices.Repeat([]string{sha("d")}, maxBaseList/80)
+	result := refreshing(map[string]basePin{"debian:13": huge}).refresh(context.Background(), file, keepPins)
+	if result.Written || !strings.Contains(result.Error, "it would be larger than 4194304 bytes; name platforms") || contentOf(t, file) != text {
+		t.Errorf("got %v, %s", result.Written, result.Error)
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sealgate/sealgate/gateway/ledger"
+	"github.com/sealgate/sealgate/policy"
 )
 
 func TestReferencesAreReadAsTypedAtTheGateway(t *testing.T) {
@@ -75,5 +77,32 @@ func TestAnOutageIsUndecidedAndEndsWithSix(t *testing.T) {
 	}
 	if v.Outcome != ledger.Undecided || v.Cause == "" || len(v.Reasons) != 0 {
 		t.Errorf("got %+v", v)
+	}
+}
+
+func TestASignatureThatIsTooOldSaysSo(t *testing.T) {
+	t.Parallel()
+	compiled, err := policy.Compile([]policy.Document{{Name: "p", Repositories: []string{"**"}, Pull: &policy.PullDocument{
+		SignedBy: &policy.SignedBy{Any: []string{"ci"}, MaxAge: 24 * time.Hour},
+	}}}, policy.Known{Authorities: map[string]string{"ci": "1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev := policy.Evidence{Signatures: []policy.Signature{
+		{Authority: "ci", Evidence: digestOf("1"), Time: atNoon(1)}, {Authority: "ci", Evidence: digestOf("2"), Claimed: atNoon(9)}, {Authority: "ci", Evidence: digestOf("3"), Time: atNoon(9)},
+	}}
+	a := newAttached(ev)
+	a.hold(compiled.Rule("app"), policy.Subject{Repo: "app", Digest: digestOf("a")}, ev, atNoon(10))
+	for i, want := range []string{"it is 9 days old, at most 24 hours are allowed", "it has no time that a log or a timestamp authority vouches for", ""} {
+		if e := a.Signatures[i]; e.Why != want || *e.Counts != (want == "") {
+			t.Errorf("signature %d: counts %v, %q, want %q", i, *e.Counts, e.Why, want)
+		}
+	}
+	tree := &tree{text: "app"}
+	a.draw(tree, false)
+	var out bytes.Buffer
+	tree.write(&out)
+	if !strings.Contains(out.String(), "2026-11-09T12:00:00Z, it says, and nobody vouches for it") {
+		t.Errorf("the claim is not shown:\n%s", out.String())
 	}
 }

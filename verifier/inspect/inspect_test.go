@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -253,4 +254,45 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("%q: user reads %q and %q", raw, got, plain.Config.User)
 		}
 	})
+}
+
+func TestAStackIsOneDiffIDForEachLayer(t *testing.T) {
+	id := func(c string) string { return "sha256:" + strings.Repeat(c, 64) }
+	config := func(ids ...string) string {
+		return `{"os":"linux","architecture":"arm","variant":"v7","rootfs":{"type":"layers","diff_ids":["` + strings.Join(ids, `","`) + `"]}}`
+	}
+	s := store{}
+	stack, err := ReadStack(context.Background(), s, "app", image(t, s, config(id("a"), id("b")), nil))
+	if err != nil || stack.Platform.OS+stack.Platform.Architecture+stack.Platform.Variant != "linuxarmv7" ||
+		!slices.Equal(stack.DiffIDs, []digest.Digest{digest.Digest(id("a")), digest.Digest(id("b"))}) {
+		t.Errorf("got %+v, %v", stack, err)
+	}
+	chart := func(doc *ocispec.Manifest) {
+		doc.Config.MediaType, doc.Layers = "application/x", []ocispec.Descriptor{}
+	}
+	for name, c := range map[string]struct {
+		config string
+		change func(*ocispec.Manifest)
+	}{
+		"none":                {`{"rootfs":{"diff_ids":[]}}`, nil},
+		"no rootfs":           {`{}`, nil},
+		"one for two":         {config(id("a")), nil},
+		"three for two":       {config(id("a"), id("b"), id("c")), nil},
+		"no digest":           {config(id("a"), "latest"), nil},
+		"another algorithm":   {config(id("a"), "sha512:"+strings.Repeat("b", 128)), nil},
+		"in capitals":         {config(id("a"), id("B")), nil},
+		"two readings":        {`{"rootfs":{"diff_ids":[]},"rootfs":{"diff_ids":["` + id("a") + `","` + id("b") + `"]}}`, nil},
+		"what does not run":   {config(id("a"), id("b")), chart},
+		"no layers, no stack": {`{"rootfs":{"diff_ids":[]}}`, func(doc *ocispec.Manifest) { doc.Layers = []ocispec.Descriptor{} }},
+	} {
+		s := store{}
+		if stack, err := ReadStack(context.Background(), s, "app", image(t, s, c.config, c.change)); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: got %+v, %v", name, stack, err)
+		}
+	}
+	m := image(t, s, config(id("a"), id("b")), nil)
+	s[m.Config.Digest] = []byte(config(id("c"), id("d")))
+	if stack, err := ReadStack(context.Background(), s, "app", m); err == nil {
+		t.Errorf("other bytes are taken for the configuration: %+v", stack)
+	}
 }
