@@ -57,18 +57,23 @@ func TestThreat116_MalformedCredentialsAreAllAlike(t *testing.T) {
 			t.Errorf("%s: got %d %s", name, a.status, a.body)
 		}
 	}
-	q, err := http.NewRequest("GET", g.url+"/v2/a/manifests/v1", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q.Header["Authorization"] = []string{basic("alice", people["alice"]), basic("alice", people["alice"])}
-	resp, err := http.DefaultTransport.RoundTrip(q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusUnauthorized {
-		t.Errorf("two headers: got %d", resp.StatusCode)
+	password, token := basic("alice", people["alice"]), g.token("alice", "repository:a:pull")[1]
+	for _, two := range [][]string{{password, password}, {token, token}, {token, "Bearer x"}, {password, token}, {token, password}} {
+		for _, path := range []string{"/v2/a/manifests/v1", "/token?scope=repository:a:pull"} {
+			q, err := http.NewRequest("GET", g.url+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q.Header["Authorization"] = two
+			resp, err := http.DefaultTransport.RoundTrip(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusUnauthorized {
+				t.Errorf("two headers at %s: got %d", path, resp.StatusCode)
+			}
+		}
 	}
 	if n := len(g.recorded()); n != 0 {
 		t.Errorf("%d decisions about nobody", n)

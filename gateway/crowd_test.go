@@ -226,3 +226,18 @@ func TestThreat051_AListIsNotDeletedWhateverElseIsInIt(t *testing.T) {
 	}
 	r.want(http.StatusAccepted, "DELETE", "/v2/a/manifests/"+index.digest.String(), nil)
 }
+
+func TestThreat056_AListShowsNothingThatRefersToSomethingElse(t *testing.T) {
+	r := newRig(t)
+	im, other := newImage("65532", "x"), newImage("65532", "another image")
+	r.push("a", "v1", im)
+	r.push("a", other.digest.String(), other)
+	elsewhere := r.artifact(other, "refers to another image")
+	r.push("a", elsewhere.digest.String(), elsewhere)
+	before := r.referrers("a", im.digest)
+	tag, raw := r.listOf("a", im.digest, elsewhere, other)
+	r.bypass("a", tag, image{manifest: raw})
+	if n := r.referrers("a", im.digest); n != before || n == 0 {
+		t.Errorf("%d are shown, of which %d refer to it", n, before)
+	}
+}

@@ -1,13 +1,17 @@
 package gateway_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sealgate/sealgate/gateway"
 	"github.com/sealgate/sealgate/gateway/ledger"
 	"github.com/sealgate/sealgate/policy"
 	"github.com/sealgate/sealgate/policy/manifest"
@@ -203,5 +207,31 @@ func TestWhatCannotBeDecidedIsNotReadToSign(t *testing.T) {
 	g.panicking()
 	if a := g.send("GET", "/v2/a/manifests/v1", nil, g.as("sue")...); a.status == http.StatusOK {
 		t.Errorf("got %d %s", a.status, a.body)
+	}
+	g.swap(func(re *gateway.Regime) { re.Verifier = failing{} })
+	for _, who := range []string{"sue", "both", "node"} {
+		if a := g.want(http.StatusServiceUnavailable, "GET", "/v2/a/manifests/v1", nil, g.as(who)...); bytes.Contains(a.body, []byte("layers")) {
+			t.Errorf("%s reads %s", who, a.body)
+		}
+	}
+}
+
+// failing is a verifier that cannot find out.
+type failing struct{}
+
+func (failing) Verify(context.Context, policy.Subject) (policy.Evidence, error) {
+	return policy.Evidence{}, errors.New("the registry does not answer")
+}
+func (failing) Forget(policy.Subject) {}
+
+// In audit mode what is refused is served as a pull, and its record says what it would have been.
+func TestInAuditModeARefusedImageIsPulledAlsoByWhoSigns(t *testing.T) {
+	doc := signed()
+	doc.Mode = "audit"
+	g := newGuarded(t, false, signers, nil, doc)
+	g.bypass("a", "v1", newImage("65532", "unsigned"))
+	g.want(http.StatusOK, "GET", "/v2/a/manifests/v1", nil, g.as("both")...)
+	if d := g.last(); d.Action != ledger.Pull || d.Outcome != ledger.Deny || !d.Audit || d.Identity != "both" {
+		t.Errorf("recorded %+v", d)
 	}
 }

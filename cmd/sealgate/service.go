@@ -220,6 +220,7 @@ func (s *service) open(server *http.Server, at net.Listener, first *door, behind
 // version in go.mod, whatever Go builds the program.
 func secure(server *http.Server, c *tls.Config) {
 	server.TLSConfig = c
+	//lint:ignore SA1019 its successor is net/http's own, which comes with Go
 	if err := http2.ConfigureServer(server, nil); err != nil {
 		panic("sealgate: no cipher suites were chosen: " + err.Error())
 	}

@@ -68,6 +68,7 @@ func newTransport(dial func(context.Context, string, string) (net.Conn, error), 
 		ReadBufferSize:         64 << 10,
 	}
 	// HTTP/2 not by net/http: what is wrong with this one is mended by raising a version in go.mod, whatever Go builds the program.
+	//lint:ignore SA1019 its successor is net/http's own, which comes with Go
 	if err := http2.ConfigureTransport(t); err != nil {
 		panic("upstream: a new transport has no HTTP/2 yet: " + err.Error())
 	}
