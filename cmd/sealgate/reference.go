@@ -41,7 +41,7 @@ func parseReference(typed string, prefixes []string) (reference, error) {
 	if first, after, ok := strings.Cut(rest, "/"); ok && looksLikeHost(first) && !hasAnyPrefix(rest, prefixes) {
 		ref.host, rest = first, after
 	}
-	if _, err := distribution.WithName(rest); err != nil {
+	if _, err := distribution.WithName(rest); err != nil || rest != strings.ToLower(rest) { // which takes a host's capitals
 		return ref, usage("%.300q names no repository; write [host/]repo[:tag][@digest], in lower case", typed)
 	}
 	ref.repo = rest

@@ -289,6 +289,7 @@ func TestScanSaysWhatIsWrongWithWhatWasTyped(t *testing.T) {
 		"imge.tar":            {2, "there is no imge.tar"},
 		t.TempDir():           {2, "is no OCI layout, as it has no index.json; images are scanned, not folders of sources"},
 		"prod/nothing:v1":     {4, "not found"},
+		"UPPER/case":          {2, "names no repository; write [host/]repo[:tag][@digest], in lower case"},
 		"/dev/null":           {2, "is no tar of an image"},
 		"docker.io/nothing:1": {4, "not found"},
 	} {
@@ -378,18 +379,34 @@ func TestSarifHasBounds(t *testing.T) {
 		t.Errorf("an upload has %d bytes, 10 MB are taken", zipped.Len())
 	}
 
-	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(out.Bytes()))
+	var log sarifLog
+	if err := json.Unmarshal(out.Bytes(), &log); err != nil {
+		t.Fatal(err)
+	}
+	run := log.Runs[0]
+	rules := map[string]bool{}
+	for _, rule := range run.Tool.Driver.Rules {
+		if rules[rule.ID] {
+			t.Errorf("two rules are called %.40s", rule.ID)
+		}
+		rules[rule.ID] = true
+	}
+
+	// The schema wants unique rules, for which a validator compares each with each: it gets the first of them.
+	short := log
+	short.Runs = slices.Clone(log.Runs)
+	short.Runs[0].Results, short.Runs[0].Tool.Driver.Rules = run.Results[:100], run.Tool.Driver.Rules[:100]
+	raw, err := json.Marshal(short)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := sarifSchema(t).Validate(document); err != nil {
 		t.Error(err)
 	}
-	var log sarifLog
-	if err := json.Unmarshal(out.Bytes(), &log); err != nil {
-		t.Fatal(err)
-	}
-	run := log.Runs[0]
 	if len(run.Results) != maxSarifResults || len(run.Tool.Driver.Rules) != maxSarifResults {
 		t.Errorf("got %d results of %d rules", len(run.Results), len(run.Tool.Driver.Rules))
 	}
