@@ -325,3 +325,27 @@ func TestAnonymousClientsCanBeGivenRightsWithoutAnyLogin(t *testing.T) {
 	r.want(http.StatusForbidden, "POST", "/v2/read/a/blobs/uploads/", nil)
 	r.want(http.StatusAccepted, "POST", "/v2/a/blobs/uploads/", nil)
 }
+
+// Whoever shows something and makes a mess of it is not taken for somebody who shows nothing.
+func TestThreat116_MalformedCredentialsAreNotThoseOfAnAnonymousClient(t *testing.T) {
+	g := newGuarded(t, true, people, nil, public("all", "**"))
+	g.want(http.StatusOK, "GET", "/token?scope=repository:a:pull", nil)
+	for name, shown := range map[string][]string{
+		"two": {basic("alice", people["alice"]), basic("alice", people["alice"])}, "nothing": {""}, "an unknown scheme": {"Digest x"},
+		"a token": g.token("alice", "repository:a:pull")[1:], "a wrong password": {basic("alice", "wrong")},
+	} {
+		q, err := http.NewRequest("GET", g.url+"/token?scope=repository:a:pull", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Header["Authorization"] = shown
+		resp, err := http.DefaultTransport.RoundTrip(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: got %d", name, resp.StatusCode)
+		}
+	}
+}

@@ -27,13 +27,18 @@ type keeper struct {
 
 	mu    sync.Mutex
 	asked []string // "METHOD path user"
+	meets func(asked string)
 }
 
 func (g *keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	user, password, _ := r.BasicAuth()
 	g.mu.Lock()
 	g.asked = append(g.asked, r.Method+" "+r.URL.Path+" "+user)
+	meets := g.meets
 	g.mu.Unlock()
+	if meets != nil {
+		meets(r.Method + " " + r.URL.Path + " " + user)
+	}
 	known := user == "alice" && password == alicesPassword || user == "bob" && password == bobsPassword
 	switch {
 	case g.down.Load():
@@ -211,5 +216,40 @@ func TestThreat122_WhoMayNotReadAnImageDoesNotSayWhatIsAttachedToIt(t *testing.T
 		front := httptest.NewServer(r.gateway)
 		t.Cleanup(front.Close)
 		r.url = front.URL
+	}
+}
+
+// What is on its way for one caller is not what another one waits for.
+func TestThreat109_122_NobodyTakesPartInAnothersPull(t *testing.T) {
+	r, g, _, _ := newForwardingRig(t)
+	im := newImage("65532", "alice's")
+	g.open.Store(true)
+	r.bypass("acme/app", "v1", im)
+	r.sealAround("acme/app", im)
+	g.open.Store(false)
+	byDigest := "/v2/acme/app/manifests/" + im.digest.String()
+	aliceAsks, bobAsked := make(chan struct{}), make(chan struct{})
+	begin, seen := sync.OnceFunc(func() { close(aliceAsks) }), sync.OnceFunc(func() { close(bobAsked) })
+	g.mu.Lock()
+	g.meets = func(asked string) {
+		switch asked {
+		case "GET " + byDigest + " alice":
+			begin()
+			<-bobAsked
+		case "GET " + byDigest + " bob":
+			seen()
+		}
+	}
+	g.mu.Unlock()
+
+	alices := make(chan answer)
+	go func() { alices <- r.send("GET", byDigest, nil, "Authorization", basic("alice", alicesPassword)) }()
+	<-aliceAsks
+	if a := r.send("GET", byDigest, nil, "Authorization", basic("bob", bobsPassword)); a.status != http.StatusUnauthorized {
+		t.Errorf("bob got %d %s", a.status, a.body)
+	}
+	seen() // where he waited for alice instead
+	if a := <-alices; a.status != http.StatusOK {
+		t.Errorf("alice got %d %s", a.status, a.body)
 	}
 }

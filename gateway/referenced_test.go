@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/sealgate/sealgate/gateway"
 	"github.com/sealgate/sealgate/policy"
 )
 
@@ -121,4 +122,16 @@ func TestThreat147_WhatWasNotMountedIsNotTakenForAnUpload(t *testing.T) {
 	}
 	r.want(http.StatusNotFound, "HEAD", "/v2/a/blobs/"+layerOf(secret), nil)
 	r.want(http.StatusAccepted, "POST", "/v2/b/blobs/uploads/?mount="+layerOf(secret)+"&from=a", nil)
+}
+
+// "Not here" makes a client push; that nobody can tell is no such answer.
+func TestABlobOfWhichNobodyCanTellIsNotSaidToBeAbsent(t *testing.T) {
+	r := newRig(t, referenced())
+	im := newImage("65532", "x")
+	r.push("a", "v1", im)
+	r.restart() // the upload is forgotten
+	r.swap(func(re *gateway.Regime) { re.Verifier = failing{} })
+	for _, method := range []string{"HEAD", "GET"} {
+		r.want(http.StatusServiceUnavailable, method, "/v2/a/blobs/"+layerOf(im), nil)
+	}
 }

@@ -289,7 +289,7 @@ func FuzzJudge(f *testing.F) {
 		ev := by(all...)
 		ev.Pinned = pinned
 		if len(ages) > 0 { // signatures of hours that are allowed, of hours that are not, of the future and of no time
-			pull.SignedBy.MaxAge, pull.SignedBy.TrustStatementTime = time.Duration(1+ages[0])*time.Hour, form&4 != 0
+			pull.SignedBy.MaxAge, pull.SignedBy.TrustStatementTime = (1+time.Duration(ages[0]))*time.Hour, form&4 != 0
 			counted := all[:0:0]
 			for i := range ev.Signatures {
 				age := time.Duration(int(ages[i%len(ages)])-3) * time.Hour
