@@ -12,7 +12,7 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/sealgate/sealgate/safefile"
+	"github.com/sealgate/sealgate/signer/safefile"
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 )
 

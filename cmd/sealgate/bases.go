@@ -7,7 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sealgate/sealgate/policy"
-	"github.com/sealgate/sealgate/safefile"
+	"github.com/sealgate/sealgate/signer/safefile"
 )
 
 // baseList is a file that lists approved base images, as push.image.base.approved names it.

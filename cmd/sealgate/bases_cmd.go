@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/policy"
-	"github.com/sealgate/sealgate/safefile"
+	"github.com/sealgate/sealgate/signer/safefile"
 	"github.com/spf13/cobra"
 )
 

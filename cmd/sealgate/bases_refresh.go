@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/safefile"
+	"github.com/sealgate/sealgate/signer/safefile"
 	"go.yaml.in/yaml/v3"
 )
 

@@ -17,8 +17,8 @@ import (
 
 	"github.com/sealgate/sealgate/gateway/upstream"
 	"github.com/sealgate/sealgate/policy"
-	"github.com/sealgate/sealgate/safefile"
 	"github.com/sealgate/sealgate/signer"
+	"github.com/sealgate/sealgate/signer/safefile"
 )
 
 const testPassword = "correct horse"

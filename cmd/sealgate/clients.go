@@ -7,7 +7,7 @@ import (
 
 	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/policy"
-	"github.com/sealgate/sealgate/safefile"
+	"github.com/sealgate/sealgate/signer/safefile"
 )
 
 // Clients says who may ask: people and machines with a name and password, workloads with an id-token of their platform, and

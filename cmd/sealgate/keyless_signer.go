@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/sealgate/sealgate/safefile"
 	"github.com/sealgate/sealgate/signer"
+	"github.com/sealgate/sealgate/signer/safefile"
 	"github.com/sealgate/sealgate/verifier"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 )

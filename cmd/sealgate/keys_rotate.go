@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/safefile"
+	"github.com/sealgate/sealgate/signer/safefile"
 	"github.com/spf13/cobra"
 )
 

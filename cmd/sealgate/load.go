@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/go-viper/mapstructure/v2"
-	"github.com/sealgate/sealgate/safefile"
+	"github.com/sealgate/sealgate/signer/safefile"
 	"github.com/spf13/viper"
 )
 

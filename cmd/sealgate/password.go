@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 
-	"github.com/sealgate/sealgate/safefile"
+	"github.com/sealgate/sealgate/signer/safefile"
 )
 
 const maxPasswordFile = 4 << 10 // bytes

@@ -10,8 +10,8 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/sealgate/sealgate/safefile"
 	"github.com/sealgate/sealgate/signer/kms"
+	"github.com/sealgate/sealgate/signer/safefile"
 	"github.com/sealgate/sealgate/verifier"
 )
 

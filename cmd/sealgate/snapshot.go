@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/sealgate/sealgate/safefile"
+	"github.com/sealgate/sealgate/signer/safefile"
 )
 
 // snapshot is what files look like, by path: a fingerprint of content and mode, or why there is none.

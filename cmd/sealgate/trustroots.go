@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sealgate/sealgate/safefile"
+	"github.com/sealgate/sealgate/signer/safefile"
 	"github.com/sealgate/sealgate/verifier"
 	"github.com/sealgate/sealgate/verifier/tuf"
 )

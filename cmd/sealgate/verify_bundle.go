@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/sealgate/sealgate/safefile"
+	"github.com/sealgate/sealgate/signer/safefile"
 	"github.com/sealgate/sealgate/verifier"
 	"github.com/spf13/cobra"
 )

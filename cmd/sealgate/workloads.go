@@ -10,7 +10,7 @@ import (
 
 	"github.com/sealgate/sealgate/gateway/clients"
 	"github.com/sealgate/sealgate/policy"
-	"github.com/sealgate/sealgate/safefile"
+	"github.com/sealgate/sealgate/signer/safefile"
 )
 
 // Workload is a client that shows an id-token.

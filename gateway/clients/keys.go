@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/sealgate/sealgate/safefile"
+	"github.com/sealgate/sealgate/signer/safefile"
 )
 
 // A key signs for keyTime. It verifies for as long as a token can live that it signed, and is forgotten then.
