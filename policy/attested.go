@@ -19,6 +19,8 @@ type requirement struct {
 	kind        Kind
 	deny, where *expression
 	provenance  []provenanceMatch
+
+	sealed bool // a push attests it, by one of those who may
 }
 
 // provenanceMatch is a demand on one field of provenance, which has to match one of the patterns.
@@ -56,6 +58,9 @@ func (q *requirement) judge(s Subject, ev Evidence, at time.Time) (refused *Reas
 	newest, candidates := q.candidates(s, ev, names)
 	if need < 1 || len(newest) < need {
 		q.sayNotAttested(reason, ev, names, need, newest)
+		if q.sealed && need-len(newest) == 1 {
+			reason.Fix = sealAgain(s)
+		}
 		return reason, nil
 	}
 	if need > 1 && distinctOf(candidates).distinct(names) < need {
@@ -72,6 +77,12 @@ func (q *requirement) judge(s Subject, ev Evidence, at time.Time) (refused *Reas
 		let := &leniency{subject: s, heard: heard, at: at}
 		if code, why, fix := q.check(a, let); code != "" {
 			reason.Code, reason.Fix = code, fix
+			switch {
+			case q.sealed && code == Stale:
+				reason.Fix = sealAgain(s)
+			case q.sealed && code == StaleDatabase:
+				reason.Fix = shown(maxFix, "update the scanner's database, then %s", sealAgain(s))
+			}
 			reason.Why = shown(maxWhy, "%s by %s %s", q.Predicate, a.Authority, why)
 			return reason, nil
 		}

@@ -54,6 +54,40 @@ func demand(predicate string, by SignedBy, change ...func(*AttestedDocument)) At
 	return doc
 }
 
+// What a push attests is had anew by sealing the image again, and by nothing that a person can do with cosign.
+func TestWhatTheSealAttestsIsMendedByTheSeal(t *testing.T) {
+	seal := "push it through the gateway again, or seal what is there: sealgate seal " + subject.String()
+	cosign := "cosign attest --type vuln"
+	stale := func(authority string) Evidence { return Evidence{Attestations: []Attestation{aScan(authority)}} }
+	for name, c := range map[string]struct {
+		demand AttestedDocument
+		push   func(*PushDocument)
+		ev     Evidence
+		fix    string
+	}{
+		"a stale scan":             {demand("vuln", SignedBy{Any: []string{"gateway"}}, func(d *AttestedDocument) { d.MaxAge = time.Hour }), nil, stale("gateway"), seal},
+		"a stale database":         {demand("vuln", SignedBy{Any: []string{"gateway"}}, func(d *AttestedDocument) { d.MaxDatabaseAge = time.Hour }), nil, stale("gateway"), "update the scanner's database, then " + seal},
+		"no scan":                  {demand("vuln", SignedBy{Any: []string{"ci", "gateway"}}), nil, Evidence{}, seal},
+		"no summary":               {demand("vsa", SignedBy{Any: []string{"gateway"}}), nil, Evidence{}, seal},
+		"no scan, of two wanted":   {demand("vuln", SignedBy{All: []string{"ci", "gateway"}}), nil, Evidence{}, cosign},
+		"a scan of somebody else":  {demand("vuln", SignedBy{Any: []string{"ci"}}, func(d *AttestedDocument) { d.MaxAge = time.Hour }), nil, stale("ci"), cosign},
+		"nothing is scanned":       {demand("vuln", SignedBy{Any: []string{"gateway"}}), func(p *PushDocument) { p.Scan, p.Seal.Scan = nil, false }, Evidence{}, cosign},
+		"another key seals":        {demand("vuln", SignedBy{Any: []string{"gateway"}}), func(p *PushDocument) { p.Seal.Signer = "spare" }, Evidence{}, cosign},
+		"nothing is said of it":    {demand("vsa", SignedBy{Any: []string{"gateway"}}), func(p *PushDocument) { p.Seal.Summary = false }, Evidence{}, "cosign attest --type https://slsa.dev/verification_summary/v1"},
+		"a predicate of one's own": {demand("https://acme.dev/review/v1", SignedBy{Any: []string{"gateway"}}), nil, Evidence{}, "cosign attest --type https://acme.dev/review/v1"},
+	} {
+		push := &PushDocument{Scan: &ScanDocument{Scanner: "default"}, Seal: &SealDocument{Signer: "gateway", Scan: true, Summary: true}}
+		if c.push != nil {
+			c.push(push)
+		}
+		rule := mustCompile(t, Document{Name: "a", Repositories: []string{"**"}, Pull: &PullDocument{Attested: []AttestedDocument{c.demand}}, Push: push}).Rule(subject.Repo)
+		v := rule.Judge(subject, c.ev, now)
+		if v.Admitted() || !strings.Contains(v.Reasons()[0].Fix, c.fix) {
+			t.Errorf("%s: got %+v, want %s", name, v.Reasons(), c.fix)
+		}
+	}
+}
+
 // judged is what becomes of evidence under a rule that demands this and nothing else.
 func judged(t testing.TB, doc AttestedDocument, ev Evidence) Verdict {
 	t.Helper()

@@ -113,13 +113,18 @@ func (r *Rule) signingFix(missing []string, lacking int, signed bool, s Subject)
 	sign := fmt.Sprintf("have it signed in the registry behind the gateway: cosign sign …@%s", s.Digest)
 	switch {
 	case sealable && lacking == 1 && signed:
-		return shown(maxFix, "push it through the gateway again, or seal what is there: sealgate seal %s", s)
+		return sealAgain(s)
 	case sealable && lacking == 1:
 		return "push it through the gateway"
 	case sealable:
 		return "push it through the gateway, and have it signed by " + strings.Join(others, ", ")
 	}
 	return sign
+}
+
+// sealAgain says how a subject gets a seal of now.
+func sealAgain(s Subject) string {
+	return shown(maxFix, "push it through the gateway again, or seal what is there: sealgate seal %s", s)
 }
 
 // wants is the requirement in one form: how many of which names, and how the policy words it.

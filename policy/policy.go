@@ -159,16 +159,21 @@ func compileRule(doc Document, known Known, fault func(path, format string, args
 		r.push = doc.Push.clone()
 		r.compilePush(known, fault)
 	}
-	r.sealer = r.findSealer(known)
+	if r.pull != nil {
+		r.sealer = r.sealerAmong(r.pull.SignedBy, known)
+	}
+	for _, q := range r.attested {
+		q.sealed = r.sealerAmong(q.By, known) != "" && (slices.ContainsFunc(q.types, r.Attests) || q.kind == KindSummary && r.Summarizes())
+	}
 	return r
 }
 
-// findSealer finds the authority among those that a pull wants whose key seals what is pushed.
-func (r *Rule) findSealer(known Known) string {
-	if !r.Seals() || r.pull == nil || r.pull.SignedBy == nil {
+// sealerAmong finds the authority among those that are wanted whose key seals what is pushed, empty for none.
+func (r *Rule) sealerAmong(by *SignedBy, known Known) string {
+	if !r.Seals() || by == nil {
 		return ""
 	}
-	names, _, _ := r.pull.SignedBy.wants()
+	names, _, _ := by.wants()
 	for _, name := range names {
 		for _, signer := range r.Signers() {
 			if known.Authorities[name] == known.Signers[signer] {

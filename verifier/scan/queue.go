@@ -56,7 +56,7 @@ type resultKey struct {
 type result struct {
 	report Report
 	err    error
-	until  time.Time // of an error
+	until  time.Time // for which it is an answer
 }
 
 // weight is about what a result takes in memory.
@@ -74,8 +74,10 @@ type flight struct {
 	err     error
 }
 
-// unheardFor is how long a failure waits for the push that asks for it again.
-const unheardFor = 2 * time.Minute
+const (
+	reportedFor = 24 * time.Hour  // is how long a report is an answer: who pushes an image again for its scan to be newer gets a newer one
+	unheardFor  = 2 * time.Minute // is how long a failure waits for the push that asks for it again
+)
 
 // NewQueue makes a queue.
 func NewQueue(o QueueOptions) *Queue {
@@ -161,12 +163,13 @@ func (s *Queued) join(ctx context.Context, key resultKey, repo string, m *manife
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if known, ok := q.known.Get(key); ok {
-		if known.err == nil {
+		current := time.Now().Before(known.until)
+		if current && known.err == nil {
 			q.metrics.remembered(s.name)
 			return nil, known.report, nil
 		}
-		q.known.Remove(key) // heard; the next one tries again
-		if time.Now().Before(known.until) {
+		q.known.Remove(key) // it is too old, or heard: the next one tries again
+		if current {
 			return nil, Report{}, known.err
 		}
 	}
@@ -216,7 +219,7 @@ func (s *Queued) fly(ctx context.Context, f *flight, key resultKey, m *manifest.
 	delete(q.flights, key)
 	switch {
 	case f.err == nil:
-		q.remember(key, result{report: f.report})
+		q.remember(key, result{report: f.report, until: time.Now().Add(reportedFor)})
 	case f.waiting == 0:
 		q.remember(key, result{err: f.err, until: time.Now().Add(unheardFor)})
 	}

@@ -108,6 +108,24 @@ func TestALongScanGoesOnAndIsAnsweredLater(t *testing.T) {
 	})
 }
 
+// Whoever pushes an image again a day later wants its scan to be of that day, be the database the same.
+func TestAReportIsAnAnswerForADay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		image := imageOf(t, scantest.Blobs{}, "x")
+		s := &slow{takes: time.Second}
+		queued := newQueue(t, QueueOptions{}).Before(s, "slow", "f")
+		for _, c := range []struct {
+			after time.Duration
+			scans int32
+		}{{0, 1}, {reportedFor - time.Minute, 1}, {time.Hour, 2}, {time.Hour, 2}} {
+			time.Sleep(c.after)
+			if _, err := queued.Report(context.Background(), "a", image.Manifest); err != nil || s.scans.Load() != c.scans {
+				t.Errorf("%s later: got %v after %d scans, want %d", c.after, err, s.scans.Load(), c.scans)
+			}
+		}
+	})
+}
+
 // A failure that nobody was there to hear is told to the next who asks, and then forgotten.
 func TestAFailureIsToldOnceAndTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
