@@ -29,9 +29,6 @@ func newBases() *cobra.Command {
 	return cmd
 }
 
-// exitChange is what a check ends with that found something to do.
-const exitChange exitCode = 7
-
 // keepPins is how long a pin is kept where no policy says how old a base image may be.
 const keepPins = 90 * 24 * time.Hour
 

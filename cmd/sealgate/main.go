@@ -47,10 +47,11 @@ const (
 	exitNotFound  exitCode = 4 // there is no such image
 	exitUpstream  exitCode = 5 // a registry behind the gateway, or our credentials there
 	exitUndecided exitCode = 6 // it could not be found out
+	exitChange    exitCode = 7 // a dry run found something to change
 )
 
 const exitCodeHelp = `Exit codes: 0 admitted or done, 1 our fault, 2 usage or configuration, 3 denied by policy, 4 not found,
-5 upstream or credentials, 6 undecided.`
+5 upstream or credentials, 6 undecided, 7 a dry run found something to change.`
 
 // exitError is an error with the code to end with. Without an error inside everything has been said.
 type exitError struct {
