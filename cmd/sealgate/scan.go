@@ -105,7 +105,9 @@ func (o *scanOptions) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 
+	done := meanwhile(cmd.ErrOrStderr(), "scanning "+args[0])
 	report, image, err := o.scan(cmd.Context(), loaded, chosen, args[0])
+	done()
 	if err != nil {
 		return err
 	}
@@ -174,7 +176,9 @@ func updateDatabase(ctx context.Context, out io.Writer, from string, s Scanner) 
 	if err := os.MkdirAll(s.Embedded.Database, 0o755); err != nil {
 		return err
 	}
+	done := meanwhile(out, "importing "+from)
 	about, err := osv.Importer{Client: http.DefaultClient, Now: time.Now}.Import(ctx, from, s.Embedded.Database)
+	done()
 	if err != nil {
 		return &exitError{exitUpstream, err}
 	}
