@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -58,13 +59,15 @@ func (s *scanner) Scan(_ context.Context, _ string, m *manifest.Manifest) (polic
 // sealedWith remembers what it was asked to attest.
 type sealedWith struct {
 	gateway.Sealer
-	mu  sync.Mutex
-	all map[digest.Digest][]string
+	mu    sync.Mutex
+	all   map[digest.Digest][]string
+	order []digest.Digest // what was sealed
 }
 
 func (s *sealedWith) Seal(ctx context.Context, subject policy.Subject, reference string, statements []policy.Statement) ([]digest.Digest, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.order = append(s.order, subject.Digest)
 	for _, st := range statements {
 		s.all[subject.Digest] = append(s.all[subject.Digest], st.PredicateType)
 	}
@@ -171,6 +174,9 @@ func TestThreat018_EachPlatformOfAnIndexIsScanned(t *testing.T) {
 		if len(sealed.all[im.digest]) == 0 {
 			t.Errorf("nothing is attested of %s", im.digest)
 		}
+	}
+	if want := []digest.Digest{one.digest, two.digest, index.digest}; !slices.Equal(sealed.order, want) {
+		t.Errorf("sealed %v, want what the index lists and then the index, %v", sealed.order, want)
 	}
 	if len(sealed.all[index.digest]) != 0 {
 		t.Errorf("a scan is attested of the index, which nobody scanned: %v", sealed.all[index.digest])
