@@ -76,7 +76,8 @@ func TestRealAdvisoriesAreFoundAsGovulncheckFindsThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d advisories, %d KiB zipped: a database of %d KiB", count, records.Size()>>10, size(storage[archive])>>10)
-	if a, b := size(storage[folder]), size(storage[archive]); a != b {
+	// The time of the import is in them, with a fraction that is written without its last zeros.
+	if a, b := size(storage[folder]), size(storage[archive]); max(a-b, b-a) > int64(len(".123456789")) {
 		t.Errorf("from the folder came %d bytes, from the zip %d", a, b)
 	}
 
